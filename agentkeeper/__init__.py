@@ -1,0 +1,1 @@
+"""AgentKeeper: coordination infrastructure for AI agents."""
