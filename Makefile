@@ -1,0 +1,43 @@
+# Everything a contributor types. Each target makes what it needs in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PROTO := proto/agentkeeper/v1/agentkeeper.proto
+
+.PHONY: demo test check check-fast generate lock bench clean
+
+demo: $(STAMP)  ## three replicas, the whole story, the leader killed under load
+	$(BIN)/agentkeeper demo
+
+test: $(STAMP)  ## all tests
+	$(BIN)/pytest
+
+check: check-fast test  ## what CI runs
+
+check-fast: $(STAMP)  ## style, types, directions of import, generated code: seconds
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	PATH="$(BIN):$$PATH" bash proto/generate.sh --check
+
+generate: $(STAMP)  ## Python code from the proto file
+	PATH="$(BIN):$$PATH" bash proto/generate.sh
+
+bench: $(STAMP)  ## the figures in docs/benchmarks.md, measured here
+	$(BIN)/python -m benchmarks.unary
+
+lock: $(STAMP)  ## newest versions that fit, with hashes
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate \
+	  --group dev --output-file requirements-dev.lock pyproject.toml
+
+$(STAMP): pyproject.toml requirements-dev.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

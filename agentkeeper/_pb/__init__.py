@@ -1,0 +1,1 @@
+"""Code generated from the proto file; see proto/generate.sh."""
