@@ -28,10 +28,10 @@ generate: $(STAMP)  ## Python code from the proto file
 bench: $(STAMP)  ## the figures in docs/benchmarks.md, measured here
 	$(BIN)/python -m benchmarks.unary
 
-lock: $(STAMP)  ## newest versions that fit, with hashes
+lock:  ## newest versions that fit, with hashes
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate \
-	  --group dev --output-file requirements-dev.lock pyproject.toml
+	  --extra dev --output-file requirements-dev.lock pyproject.toml
 
 $(STAMP): pyproject.toml requirements-dev.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
