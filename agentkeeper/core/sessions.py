@@ -1,0 +1,120 @@
+"""Sessions: a request and its retries take effect once (Raft thesis, section 6.3).
+
+An answer is kept until the client says that it has seen it. A number whose answer is gone is
+refused as unknown, never run again; one too far ahead of what the client has seen is refused
+before it does anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentkeeper.core import leases, limits, refusals, tasks
+from agentkeeper.core.deadlines import Kind
+from agentkeeper.core.records import DONE, Refused, Result, Session, Task
+
+if TYPE_CHECKING:
+    from agentkeeper.core.commands import CloseSession, Command, OpenSession, Withdraw
+    from agentkeeper.core.state import State
+
+
+def open_session(state: State, command: OpenSession, identity: str) -> Result:
+    """Open a session under the id that the caller drew; the same again gives the same."""
+    known = settled(state, command.session_id)
+    if known is not None:
+        return known if known.identity == identity else _not_yours(command.session_id)
+    if len(state.sessions) >= limits.SESSIONS:
+        return refusals.limit("sessions", limits.SESSIONS)
+    session = Session(
+        session_id=command.session_id,
+        identity=identity,
+        ttl_ms=command.ttl_ms,
+        window=command.window,
+        seen=0,
+        deadline_ms=state.time_ms + command.ttl_ms,
+    )
+    _put(state, session)
+    return session
+
+
+def close_session(state: State, command: CloseSession, identity: str) -> Result:
+    """Forget a session."""
+    session = settled(state, command.session_id)
+    if session is None:
+        return refusals.not_found("session", command.session_id)
+    if session.identity != identity:
+        return _not_yours(command.session_id)
+    end(state, session)
+    return DONE
+
+
+def admit(state: State, command: Command) -> Result | None:
+    """Decide whether a command may run: None if so, its answer otherwise."""
+    session = settled(state, command.session_id)
+    if session is None:
+        return refusals.session_expired(command.session_id)
+    if session.identity != command.identity:
+        return _not_yours(command.session_id)
+    number, seen = command.number, session.seen
+    if session.seen < command.seen < number:
+        _forget_answers(state, session, command.seen)
+        seen = command.seen
+    _put(state, session._replace(seen=seen, deadline_ms=state.time_ms + session.ttl_ms))
+    if number <= seen:
+        return refusals.outcome_unknown(number)
+    if number > seen + session.window:
+        return refusals.limit("unanswered requests in this session", session.window)
+    return state.answers.get((command.session_id, number))
+
+
+def withdraw(state: State, command: Withdraw) -> Result:
+    """Undo what a request waits for or was given, as its call ended before the answer got out.
+
+    Later copies of the request, still on their way, find that it is over.
+    """
+    key = (command.session_id, command.number)
+    session = settled(state, command.session_id)
+    if session is None or command.number <= session.seen:
+        return DONE
+    leases.withdraw(state, key)
+    answer = state.answers.get(key)
+    if isinstance(answer, Task):
+        tasks.withdraw(state, answer)
+    if command.number <= session.seen + session.window:
+        state.answers.put(key, refusals.WITHDRAWN_REQUEST)
+    return DONE
+
+
+def settled(state: State, session_id: str) -> Session | None:
+    """The session, unless its time is over."""
+    session = state.sessions.get(session_id)
+    if session is not None and state.expired(session.deadline_ms):
+        end(state, session)
+        return None
+    return session
+
+
+def end(state: State, session: Session) -> None:
+    """Forget a session, its answers and its places in line."""
+    session_id = session.session_id
+    state.sessions.drop(session_id)
+    state.deadlines.clear(Kind.SESSION, session_id)
+    leases.drop_waiters(state, state.waiters_by_session.of(session_id))
+    _forget_answers(state, session, session.seen + session.window)
+
+
+def _forget_answers(state: State, session: Session, seen: int) -> None:
+    last = min(seen, session.seen + session.window)
+    for number in range(session.seen + 1, last + 1):
+        state.answers.drop((session.session_id, number))
+
+
+def _put(state: State, session: Session) -> None:
+    state.sessions.put(session.session_id, session)
+    state.deadlines.set(Kind.SESSION, session.session_id, session.deadline_ms)
+
+
+def _not_yours(session_id: str) -> Refused:
+    return Refused(
+        refusals.PERMISSION_DENIED, "identity", f"session {session_id!r} is another caller's"
+    )
