@@ -1,0 +1,64 @@
+"""What a Raft engine is told when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RaftConfig:
+    """Settings of one replica. All replicas of a cluster share everything but the first three."""
+
+    node_id: str
+    data_dir: Path | None = None
+    """Folder for log, term, vote and snapshot; None keeps everything in memory."""
+    bind_address: str | None = None
+    """`host:port` to listen on; None means this replica's own entry in `peers`."""
+
+    peers: Mapping[str, str] = field(default_factory=dict)
+    """Address (`host:port`) of every replica by node id, this one included. Empty, or with only
+    this replica in it, means a cluster of one: no socket is opened then."""
+    secret: str | None = field(default=None, repr=False)
+    """Shared by all replicas; encrypts and authenticates the links between them."""
+
+    election_timeout_ms: tuple[int, int] = (500, 1000)
+    """Range of the random time without a leader after which a replica asks for votes."""
+    heartbeat_ms: int = 100
+    snapshot_entries: int = 10_000
+    """Entries delivered since the last snapshot after which the next is asked for."""
+
+    def __post_init__(self) -> None:
+        low, high = self.election_timeout_ms
+        if self.peers and self.node_id not in self.peers:
+            raise ValueError(
+                f"node id {self.node_id!r} is not among the peers {sorted(self.peers)}"
+            )
+        if not 3 * self.heartbeat_ms < low < high:
+            raise ValueError(
+                "the election timeout must be a range that starts above three heartbeats, "
+                f"not {self.election_timeout_ms} ms with a heartbeat of {self.heartbeat_ms} ms"
+            )
+        if self.snapshot_entries < 1:
+            raise ValueError("snapshot_entries must be at least 1")
+        for node_id, address in self.peers.items():
+            _check_address(address, f"peer {node_id!r}")
+        if self.bind_address is not None:
+            _check_address(self.bind_address, "the bind address")
+
+    @property
+    def other_ids(self) -> list[str]:
+        """Node ids of the other replicas, sorted."""
+        return sorted(set(self.peers) - {self.node_id})
+
+    @property
+    def member_ids(self) -> list[str]:
+        """Node ids of all replicas, sorted."""
+        return sorted({self.node_id, *self.peers})
+
+
+def _check_address(address: str, whose: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"{whose} must have an address like 'host:7400', not {address!r}")

@@ -1,0 +1,477 @@
+"""The Raft engine behind the port: one replica on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pysyncobj import SyncObjConf
+from pysyncobj.node import Node
+
+from agentkeeper.consensus import limits
+from agentkeeper.consensus.config import RaftConfig
+from agentkeeper.consensus.internals import IntegrityError, now_s
+from agentkeeper.consensus.port import (
+    EngineStatus,
+    Listener,
+    Outcome,
+    PeerStatus,
+    Role,
+    StartError,
+)
+from agentkeeper.consensus.raft import HardenedRaft
+from agentkeeper.consensus.requests import (
+    Budget,
+    Deadlines,
+    InLog,
+    Proposal,
+    Read,
+    Reads,
+    call,
+)
+from agentkeeper.consensus.snapshots import Snapshot, SnapshotStore
+from agentkeeper.consensus.storage import DataFolder, memory_log
+from agentkeeper.consensus.transport import NoTransport, PeerNode, PeerTransport
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_WAIT_S = 0.025
+"""Longest wait for network events; elections and heartbeats are as punctual as this."""
+_SNAPSHOT_RETRY_S = 10.0
+"""Time after which a snapshot that was asked for, but not stored, is asked for again."""
+
+RaftFactory = Callable[..., HardenedRaft]
+
+
+class _StoppedError(Exception):
+    """The listener failed: the engine must not go on."""
+
+
+class RaftEngine:
+    """Implements `agentkeeper.consensus.port.Engine`.
+
+    Simulations drive it by hand: `open` and `step` instead of `start`, with a transport and a log
+    of their own.
+    """
+
+    def __init__(
+        self,
+        config: RaftConfig,
+        *,
+        transport: Callable[[Node], Any] | None = None,
+        log: Any = None,
+        raft_factory: RaftFactory = HardenedRaft,
+    ) -> None:
+        """Make an engine; nothing is opened before `start`.
+
+        Args:
+            config: what this replica is.
+            transport: makes the transport instead of TCP, given this replica's node.
+            log: the log to use instead of a file in the data folder or one in memory.
+            raft_factory: makes the replica; tests put other rules there.
+        """
+        self._config = config
+        self._make_transport = transport
+        self._given_log = log
+        self._raft_factory = raft_factory
+        self._nodes = {
+            node_id: PeerNode(node_id, address) for node_id, address in config.peers.items()
+        }
+        self._requests: deque[Callable[[], None]] = deque()
+        self._awake = False
+        self._proposal_budget = Budget(limits.MAX_OPEN_PROPOSALS, limits.MAX_OPEN_PROPOSAL_BYTES)
+        self._message_budget = Budget(2**31, limits.MAX_QUEUED_MESSAGE_BYTES)
+        self._deadlines = Deadlines()
+        self._in_log = InLog()
+        self._reads = Reads()
+        self._open_reads = Budget(limits.MAX_OPEN_READS, 0)
+        self._appended = False
+        self._told_role: tuple[Role, int, str | None] | None = None
+        self._snapshot_asked_s: float | None = None
+        self._raft: HardenedRaft | None = None
+        self._folder: DataFolder | None = None
+        self._listener: Listener
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._ended = False
+        self._end_lock = threading.Lock()
+        self._status = EngineStatus(config.node_id, Role.FOLLOWER, 0, None, 0, 0, 0, {})
+
+    # --- life ------------------------------------------------------------------------------------
+    def start(self, listener: Listener) -> None:
+        """Implement `Engine.start`; returns once the stored snapshot has been restored."""
+        self.open(listener)
+        assert self._raft is not None
+        self._raft.snapshots.run_thread(f"raft-{self._config.node_id}-snapshots")
+        self._thread = threading.Thread(
+            target=self._run, name=f"raft-{self._config.node_id}", daemon=True
+        )
+        self._thread.start()
+
+    def open(self, listener: Listener) -> None:
+        """Open log, snapshot and transport without starting a thread; raises `StartError`."""
+        if self._raft is not None or self._ended:
+            raise StartError("an engine can be started once only")
+        self._listener = listener
+        try:
+            self._raft = self._make_raft()
+            self._raft.restore_stored()
+        except _StoppedError as error:
+            self._close()
+            raise StartError(f"the stored snapshot cannot be restored: {error}") from error
+        except StartError:
+            self._close()
+            raise
+        except Exception as error:
+            self._close()
+            raise StartError(f"the Raft engine cannot start: {error}") from error
+        self._raft.addOnTickCallback(self._before_wait)
+        self._publish()
+
+    def stop(self) -> None:
+        """Implement `Engine.stop`. A leadership transfer under way is finished first."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self._stopping = True
+            self._wake()
+            thread.join()
+        self._end()
+
+    def _make_raft(self) -> HardenedRaft:
+        config = self._config
+        journal = self._given_log
+        if config.data_dir is not None:
+            self._folder = DataFolder(config)
+            if journal is None:
+                journal = self._folder.open_log()
+        others = [self._nodes[node_id] for node_id in config.other_ids]
+        self_node: Node = self._nodes.get(config.node_id) or Node(config.node_id)
+        transport = None
+        if self._make_transport is not None:
+            transport = self._make_transport(self_node)
+        elif not others:
+            transport = NoTransport(self_node)
+        return self._raft_factory(
+            self_node,
+            others,
+            memory_log() if journal is None else journal,
+            conf=self._library_settings(listens=transport is None),
+            transport=transport,
+            transportClass=PeerTransport,
+            snapshots=SnapshotStore(config.data_dir, self._post),
+            delivery=self,
+        )
+
+    def _library_settings(self, listens: bool) -> SyncObjConf:
+        config = self._config
+        low_s, high_s = (bound / 1000 for bound in config.election_timeout_ms)
+        address = config.bind_address or config.peers.get(config.node_id)
+        return SyncObjConf(
+            autoTick=False,
+            appendEntriesUseBatch=False,
+            commandsWaitLeader=False,
+            raftMinTimeout=low_s,
+            raftMaxTimeout=high_s,
+            # A leader without a majority gives up before another can be elected (thesis 6.2).
+            leaderFallbackTimeout=low_s,
+            appendEntriesPeriod=config.heartbeat_ms / 1000,
+            connectionTimeout=max(2.0, 2 * high_s),
+            connectionRetryTime=0.1,
+            dnsCacheTime=1.0,
+            dnsFailCacheTime=1.0,
+            logCompactionMinEntries=max(2, config.snapshot_entries),
+            bindAddress=address if listens else None,
+            password=config.secret if listens else None,
+            sendBufferSize=2**20,
+            recvBufferSize=2**20,
+        )
+
+    def _run(self) -> None:
+        while not self._ended:
+            if self._stopping and not self._requests and not self._running().transferring:
+                break
+            self.step(_LONGEST_WAIT_S)
+
+    def _close(self) -> None:
+        if self._raft is not None:
+            self._raft.snapshots.close()
+            self._raft.close()
+        if self._folder is not None:
+            self._folder.close()
+
+    def _end(self) -> None:
+        """Close everything and answer everyone; does nothing the second time."""
+        with self._end_lock:
+            if self._ended:
+                return
+            self._ended = True
+        self._close()
+        self._drain()
+        self._reads.fail()
+        for proposal in self._in_log:
+            proposal.end(Outcome.UNKNOWN)
+
+    def _fail(self, reason: str) -> None:
+        logger.error("the Raft engine stops: %s", reason)
+        self._end()
+        call(self._listener.failed, reason)
+
+    # --- stepping --------------------------------------------------------------------------------
+    def step(self, timeout_s: float = 0.0) -> None:
+        """Do everything that is due, then wait for network events up to `timeout_s` seconds."""
+        if self._ended or self._raft is None:
+            return
+        try:
+            self._drain()
+            self._begin_round()
+            self._deadlines.expire(now_s())
+            self._raft.doTick(self._wait_s(timeout_s))
+            self.on_progress()
+            self._answer_reads()
+        except IntegrityError as error:
+            self._fail(f"replicated logs disagree: {error}")
+        except _StoppedError as error:
+            self._fail(str(error))
+        except Exception as error:
+            logger.exception("unexpected error in the Raft engine")
+            self._fail(f"unexpected error: {error!r}")
+
+    def _drain(self) -> None:
+        self._awake = False
+        while True:
+            try:
+                request = self._requests.popleft()
+            except IndexError:
+                return
+            request()
+
+    def _begin_round(self) -> None:
+        """Send new entries, and begin a round if reads wait; one message serves both."""
+        raft = self._running()
+        reads = self._reads.wants_round and raft.may_serve_reads()
+        if raft.leads and (self._appended or reads):
+            raft.replicate()
+        self._appended = False
+        self._answer_reads()
+
+    def _answer_reads(self) -> None:
+        raft = self._running()
+        if raft.leads:
+            self._reads.confirmed(raft.confirmed_round())
+        else:
+            self._reads.fail()
+
+    def _before_wait(self) -> None:
+        self.on_progress()
+        self._want_snapshot()
+        self._publish()
+
+    def _wait_s(self, timeout_s: float) -> float:
+        raft = self._running()
+        if raft.backlog or self._requests or not timeout_s:
+            return 0.0
+        if raft.leads and not raft.others and raft.commit_index < raft.last_index:
+            return 0.0
+        next_s = self._deadlines.next_s()
+        if next_s is not None:
+            timeout_s = min(timeout_s, max(0.0, next_s - now_s()))
+        return timeout_s
+
+    def _running(self) -> HardenedRaft:
+        assert self._raft is not None
+        return self._raft
+
+    def _post(self, request: Callable[[], None]) -> None:
+        """Run `request` on the engine's thread, soon. May be called from any thread."""
+        self._requests.append(request)
+        self._wake()
+
+    def _wake(self) -> None:
+        raft = self._raft
+        if not self._awake and raft is not None and not self._ended:
+            self._awake = True
+            try:
+                raft.wake()
+            except OSError:
+                logger.debug("the engine is closing; nobody to wake")
+
+    # --- requests --------------------------------------------------------------------------------
+    def propose(
+        self, payload: bytes, timeout_s: float, on_outcome: Callable[[Outcome], None]
+    ) -> None:
+        """Implement `Engine.propose`. An ended engine answers REJECTED on the caller's thread."""
+        fits = len(payload) <= limits.MAX_PAYLOAD_BYTES and self._proposal_budget.take(len(payload))
+        if not fits:
+            self._answer_soon(lambda: call(on_outcome, Outcome.REJECTED))
+            return
+        proposal = Proposal(payload, now_s() + timeout_s, on_outcome, self._proposal_budget)
+        self._answer_soon(lambda: self._append(proposal))
+
+    def _append(self, proposal: Proposal) -> None:
+        raft = self._raft
+        if self._ended or raft is None or not raft.leads or raft.transferring:
+            proposal.end(Outcome.REJECTED)
+        elif proposal.deadline_s <= now_s():
+            proposal.expire()
+        else:
+            index = raft.append(proposal.payload)
+            proposal.payload = b""
+            self._appended = True
+            self._in_log.add(index, raft.term, proposal)
+            self._deadlines.watch(proposal)
+
+    def read_index(self, timeout_s: float, on_result: Callable[[int | None], None]) -> None:
+        """Implement `Engine.read_index`. An ended engine answers None on the caller's thread."""
+        if not self._open_reads.take(0):
+            self._answer_soon(lambda: call(on_result, None))
+            return
+
+        def release(index: int | None) -> None:
+            self._open_reads.release(0)
+            on_result(index)
+
+        read = Read(now_s() + timeout_s, release)
+        self._answer_soon(lambda: self._add_read(read))
+
+    def _add_read(self, read: Read) -> None:
+        if self._ended or self._raft is None or not self._raft.leads:
+            read.end(None)
+        elif read.deadline_s <= now_s():
+            read.expire()
+        else:
+            self._reads.add(read)
+            self._deadlines.watch(read)
+
+    def _answer_soon(self, request: Callable[[], None]) -> None:
+        self._post(request)
+        if self._ended:
+            self._drain()  # the engine's thread has ended and may have missed this
+
+    def send(self, node_id: str, payload: bytes) -> bool:
+        """Implement `Engine.send`."""
+        peer = self._status.peers.get(node_id)
+        size = len(payload)
+        if peer is None or not peer.connected or self._ended:
+            return False
+        if size > limits.MAX_PAYLOAD_BYTES or not self._message_budget.take(size):
+            return False
+
+        def hand_over() -> None:
+            self._message_budget.release(size)
+            if not self._ended and self._raft is not None:
+                message = {"type": "agentkeeper", "payload": payload}
+                self._raft.send(self._nodes[node_id], message)
+
+        self._answer_soon(hand_over)
+        return True
+
+    def transfer_leadership(self) -> None:
+        """Implement `Engine.transfer_leadership`; proposals are REJECTED while it is under way."""
+        self._post(lambda: None if self._ended else self._running().begin_transfer())
+
+    def status(self) -> EngineStatus:
+        """Implement `Engine.status`."""
+        return self._status
+
+    # --- snapshots -------------------------------------------------------------------------------
+    def save_snapshot(self, index: int, snapshot: bytes) -> None:
+        """Implement `Engine.save_snapshot`. The file is written on a thread of its own."""
+        self._post(lambda: self._save_snapshot(index, snapshot))
+
+    def _save_snapshot(self, index: int, snapshot: bytes) -> None:
+        if self._ended or self._raft is None:
+            return
+
+        def stored(result: Snapshot | None) -> None:
+            if result is not None:
+                self._snapshot_asked_s = None
+
+        if not self._raft.save_snapshot(index, snapshot, stored):
+            logger.info("a snapshot at entry %d is of no use (any more)", index)
+            self._snapshot_asked_s = None
+
+    def _want_snapshot(self) -> None:
+        raft = self._running()
+        since = raft.delivered_index - max(1, raft.snapshots.latest_index)
+        if since <= self._config.snapshot_entries:
+            return
+        if self._snapshot_asked_s is None or now_s() - self._snapshot_asked_s > _SNAPSHOT_RETRY_S:
+            self._snapshot_asked_s = now_s()
+            self._tell(self._listener.snapshot_wanted)
+
+    # --- what the replica reports ----------------------------------------------------------------
+    def on_entry(self, index: int, term: int, payload: bytes | None) -> None:
+        """Deliver a committed entry, then tell whoever proposed it."""
+        if payload is not None:
+            self._tell(self._listener.committed, index, term, payload)
+        self._in_log.committed(index, term)
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        """Replace the listener's state; what became of skipped proposals stays unknown."""
+        self._tell(self._listener.restored, snapshot.index, snapshot.term, snapshot.payload)
+        self._in_log.skipped(snapshot.index)
+
+    def on_payload(self, node: Node, payload: bytes) -> None:
+        """Pass on a message; a listener that fails here has missed no entry."""
+        call(self._listener.received, node.id, payload)
+
+    def on_round(self, number: int) -> None:
+        """Let waiting reads take part in a round that is about to be sent."""
+        raft = self._running()
+        if raft.may_serve_reads():
+            self._reads.begun(number, raft.commit_index)
+
+    def on_progress(self) -> None:
+        """Report a change of role, term or leader."""
+        raft = self._raft
+        if raft is None:
+            return
+        leader_id = None if raft.leader is None else str(raft.leader.id)
+        role = (raft.role, raft.term, leader_id)
+        if role == self._told_role:
+            return
+        if self._told_role is not None and self._told_role[0] is Role.LEADER:
+            self._deposed()
+        self._told_role = role
+        self._publish()
+        self._tell(self._listener.role_changed, *role)
+
+    def _deposed(self) -> None:
+        """Wait a little for the next leader to decide about what is still open, not longer."""
+        self._reads.fail()
+        self._in_log.drop_answered()
+        latest_s = now_s() + self._config.election_timeout_ms[1] / 1000
+        for proposal in self._in_log:
+            if proposal.deadline_s > latest_s:
+                proposal.deadline_s = latest_s
+                self._deadlines.watch(proposal)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        try:
+            callback(*arguments)
+        except Exception as error:
+            logger.exception("the listener failed")
+            raise _StoppedError(f"the listener failed in {callback.__name__}: {error!r}") from error
+
+    def _publish(self) -> None:
+        raft = self._running()
+        linked = raft.linked
+        self._status = EngineStatus(
+            node_id=self._config.node_id,
+            role=raft.role,
+            term=raft.term,
+            leader_id=None if raft.leader is None else str(raft.leader.id),
+            commit_index=raft.commit_index,
+            delivered_index=raft.delivered_index,
+            last_log_index=raft.last_index,
+            peers={
+                str(node.id): PeerStatus(
+                    connected=node in linked,
+                    match_index=raft.match_index.get(node) if raft.leads else None,
+                )
+                for node in raft.others
+            },
+        )

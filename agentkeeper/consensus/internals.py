@@ -1,0 +1,259 @@
+"""The one place that knows the library's private names.
+
+`RaftInternals` gives readable, typed names to the parts of `SyncObj` that the hardened rules build
+upon. They are private to the library, hence its exact pin and the test over its sources' hash.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pysyncobj import SyncObj, syncobj
+from pysyncobj.node import Node
+
+from agentkeeper.consensus.messages import Entry
+from agentkeeper.consensus.port import Role
+
+FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
+_ROLES = {FOLLOWER: Role.FOLLOWER, CANDIDATE: Role.CANDIDATE, LEADER: Role.LEADER}
+
+REGULAR = b"\x00"
+NO_OP = b"\x01"
+"""First byte of an entry's command: ours, or the no-op a new leader appends (thesis 6.4)."""
+
+
+def now_s() -> float:
+    """Read the library's monotonic clock, in seconds; simulations replace it there."""
+    return float(syncobj.monotonicTime())
+
+
+class IntegrityError(Exception):
+    """Something that a correct cluster cannot do has happened; going on could corrupt the state."""
+
+
+class RaftInternals(SyncObj):  # type: ignore[misc]
+    """`SyncObj` with names for what it keeps private."""
+
+    def __init__(
+        self, self_node: Node, others: Sequence[Node], journal: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(self_node, others, **kwargs)
+        self._adopt_journal(journal)
+
+    def _adopt_journal(self, journal: Any) -> None:
+        self._SyncObj__raftLog = journal
+        if len(journal) == 0:
+            journal.add(NO_OP, 1, 0)
+        stored_term = journal.getCurrentTerm()
+        self._SyncObj__raftCurrentTerm = max(stored_term, self.last_term)
+        vote = journal.getVotedForNodeId() if stored_term == self.term else None
+        self._SyncObj__votedForNodeId = vote
+        # The commit index is volatile (Raft paper, figure 2): the leader tells it anew.
+        self._SyncObj__raftCommitIndex = self.first_index
+        self._SyncObj__raftLastApplied = self.first_index
+
+    # --- role and term -----------------------------------------------------------------------
+    @property
+    def role(self) -> Role:
+        """The replica's role in its current term."""
+        return _ROLES[self._SyncObj__raftState]
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica believes that it leads."""
+        return bool(self._SyncObj__raftState == LEADER)
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+        return int(self._SyncObj__raftCurrentTerm)
+
+    @property
+    def leader(self) -> Node | None:
+        """The leader of the current term, as far as known."""
+        return self._SyncObj__raftLeader
+
+    @leader.setter
+    def leader(self, node: Node | None) -> None:
+        self._SyncObj__raftLeader = node
+
+    @property
+    def voted_for(self) -> str | None:
+        """Node id that got this replica's vote in the current term."""
+        return cast("str | None", self._SyncObj__votedForNodeId)
+
+    @property
+    def election_deadline(self) -> float:
+        """When this replica stands for election unless it hears of a leader, in seconds."""
+        return float(self._SyncObj__raftElectionDeadline)
+
+    @election_deadline.setter
+    def election_deadline(self, at_s: float) -> None:
+        self._SyncObj__raftElectionDeadline = at_s
+
+    def postpone_election(self) -> None:
+        """Wait another random election timeout before standing."""
+        self.election_deadline = now_s() + self._SyncObj__generateRaftTimeout()
+
+    def store_vote(self, term: int, node_id: str | None) -> None:
+        """Set term and vote; stored before this returns, thus before any answer is sent."""
+        self._SyncObj__setCurrentTerm(term, node_id)
+
+    def become_follower(self, term: int, leader: Node | None) -> None:
+        """Follow, in `term`, which must not be lower than the current one (paper, 5.1)."""
+        if term > self.term:
+            self.store_vote(term, None)
+        self._SyncObj__setState(FOLLOWER)
+        self.leader = leader
+
+    def _SyncObj__setState(self, state: int) -> None:  # noqa: N802
+        # While leading the deadline is not kept up: without a fresh one a deposed leader would
+        # stand at once and disturb its successor.
+        if self.leads and state != LEADER:
+            self.postpone_election()
+        super()._SyncObj__setState(state)
+
+    # --- the log -----------------------------------------------------------------------------
+    @property
+    def log(self) -> Any:
+        """The library's journal: a sequence of entries with gapless indexes."""
+        return self._SyncObj__raftLog
+
+    @property
+    def first_index(self) -> int:
+        """Index of the oldest entry kept; it and all before it are committed."""
+        return int(self.log[0][1])
+
+    @property
+    def last_index(self) -> int:
+        """Index of the newest entry."""
+        return int(self.log[-1][1])
+
+    @property
+    def last_term(self) -> int:
+        """Term of the newest entry."""
+        return int(self.log[-1][2])
+
+    def term_at(self, index: int) -> int | None:
+        """Term of the entry at `index`; None if it is not in the log (any more or yet)."""
+        at = index - self.first_index
+        if at < 0 or at >= len(self.log):
+            return None
+        return int(self.log[at][2])
+
+    def entries_from(self, index: int, count: int, max_bytes: int | None = None) -> list[Entry]:
+        """Copy up to `count` entries from `index` on, at least one, up to about `max_bytes`."""
+        at = index - self.first_index
+        if at < 0:
+            return []
+        entries = self.log[at : at + count]
+        if max_bytes is not None:
+            total = 0
+            for position, entry in enumerate(entries):
+                total += len(entry[0])
+                if total >= max_bytes:
+                    return cast("list[Entry]", entries[: position + 1])
+        return cast("list[Entry]", entries)
+
+    def truncate_from(self, index: int) -> None:
+        """Drop the entry at `index` and all after it; refuses to touch committed ones."""
+        if index <= self.commit_index:
+            raise IntegrityError(
+                f"the leader's log contradicts the committed entry {index} "
+                f"(commit index {self.commit_index})"
+            )
+        self.log.deleteEntriesFrom(index - self.first_index)
+
+    def trim_to(self, index: int) -> None:
+        """Drop all entries before `index`, which stays as the first one."""
+        if index > self.first_index:
+            self.log.deleteEntriesTo(index - self.first_index)
+
+    def restart_log(self, index: int, term: int) -> None:
+        """Replace the whole log by the point where a snapshot ends."""
+        self.log.clear()
+        self.log.add(NO_OP, index, term)
+
+    # --- progress ----------------------------------------------------------------------------
+    @property
+    def commit_index(self) -> int:
+        """Highest index known to be committed."""
+        return int(self._SyncObj__raftCommitIndex)
+
+    @commit_index.setter
+    def commit_index(self, index: int) -> None:
+        self._SyncObj__raftCommitIndex = index
+
+    @property
+    def delivered_index(self) -> int:
+        """Highest index handed to the listener."""
+        return int(self._SyncObj__raftLastApplied)
+
+    @delivered_index.setter
+    def delivered_index(self, index: int) -> None:
+        self._SyncObj__raftLastApplied = index
+
+    @property
+    def next_index(self) -> dict[Node, int]:
+        """Next index to send, by peer (paper, figure 2)."""
+        return cast("dict[Node, int]", self._SyncObj__raftNextIndex)
+
+    @property
+    def match_index(self) -> dict[Node, int]:
+        """Highest index known to be stored, by peer (paper, figure 2)."""
+        return cast("dict[Node, int]", self._SyncObj__raftMatchIndex)
+
+    @property
+    def own_first_index(self) -> int | None:
+        """Index of the no-op this replica appended when it last began to lead."""
+        return cast("int | None", self._SyncObj__noopIDx)
+
+    @property
+    def last_response_s(self) -> dict[Node, float]:
+        """When each peer last answered this leader."""
+        return cast("dict[Node, float]", self._SyncObj__lastResponseTime)
+
+    # --- peers -------------------------------------------------------------------------------
+    @property
+    def others(self) -> list[Node]:
+        """The other replicas, in the order of their ids."""
+        return sorted(self._SyncObj__otherNodes, key=lambda node: cast(str, node.id))
+
+    @property
+    def majority(self) -> int:
+        """Number of replicas, this one included, that make a majority."""
+        return (len(self._SyncObj__otherNodes) + 1) // 2 + 1
+
+    @property
+    def linked(self) -> set[Node]:
+        """Peers to which there is a link now."""
+        return cast("set[Node]", self._SyncObj__connectedNodes)
+
+    @property
+    def transport(self) -> Any:
+        """The transport in use."""
+        return self._SyncObj__transport
+
+    def send(self, node: Node, message: dict[str, Any]) -> bool:
+        """Hand a message to the link to `node`; False if there is none."""
+        return bool(self.transport.send(node, message))
+
+    def heartbeat_due_at(self, at_s: float) -> None:
+        """Let the tick send appends when `at_s` has passed."""
+        self._SyncObj__newAppendEntriesTime = at_s
+
+    # --- waking and closing ------------------------------------------------------------------
+    def wake(self) -> None:
+        """Interrupt the wait for network events. May be called from any thread."""
+        self._SyncObj__pipeNotifier.notify()
+
+    def close(self) -> None:
+        """Close links, log and the notifier's pipe, which the library forgets."""
+        self._doDestroy()
+        notifier = self._SyncObj__pipeNotifier
+        for end in ("_PipeNotifier__pipeR", "_PipeNotifier__pipeW"):
+            descriptor = getattr(notifier, end, None)
+            if descriptor is not None:
+                os.close(descriptor)

@@ -1,0 +1,181 @@
+"""The library's Raft replica with corrected rules, one payload type and own snapshots."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pysyncobj.node import Node
+
+from agentkeeper.consensus.internals import REGULAR, now_s
+from agentkeeper.consensus.limits import MAX_DELIVERY_S
+from agentkeeper.consensus.messages import (
+    Append,
+    AppendReply,
+    Payload,
+    SnapshotChunk,
+    SnapshotReply,
+    TimeoutNow,
+    VoteReply,
+    VoteRequest,
+    parse,
+)
+from agentkeeper.consensus.port import StartError
+from agentkeeper.consensus.replication import Replication
+from agentkeeper.consensus.snapshots import Snapshot
+
+logger = logging.getLogger(__name__)
+
+
+class Delivery(Protocol):
+    """Where a replica's output goes: the engine, which passes it on to its listener."""
+
+    def on_entry(self, index: int, term: int, payload: bytes | None) -> None:
+        """Take the committed entry at `index`; None for the replica's own entries."""
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        """Replace the state by a snapshot."""
+
+    def on_payload(self, node: Node, payload: bytes) -> None:
+        """Take a message from another replica."""
+
+    def on_round(self, number: int) -> None:
+        """Note that round `number` is about to be sent."""
+
+    def on_progress(self) -> None:
+        """Look whether role, term or leader have changed."""
+
+
+class HardenedRaft(Replication):
+    """One replica. Everything in it happens inside `doTick`, on the engine's thread."""
+
+    def __init__(self, *args: Any, delivery: Delivery, **kwargs: Any) -> None:
+        self._delivery = delivery
+        self.backlog = False
+        """Whether committed entries still wait for delivery."""
+        super().__init__(*args, **kwargs)
+        self._handlers: dict[type, Callable[[Node, Any], None]] = {
+            Append: self.on_append,
+            AppendReply: self.on_append_reply,
+            SnapshotChunk: self.on_snapshot_chunk,
+            SnapshotReply: self.on_snapshot_reply,
+            VoteRequest: self.on_vote_request,
+            VoteReply: self.on_vote_reply,
+            TimeoutNow: self.on_timeout_now,
+            Payload: self._on_payload,
+        }
+
+    def _SyncObj__onMessageReceived(self, node: Node, raw: object) -> None:  # noqa: N802
+        message = parse(raw)
+        if message is not None and node in self._SyncObj__otherNodes:
+            self._handlers[type(message)](node, message)
+
+    def _on_payload(self, node: Node, message: Payload) -> None:
+        self._delivery.on_payload(node, message.payload)
+
+    # --- the tick --------------------------------------------------------------------------------
+    def _onTick(self, timeToWait: float = 0.0) -> None:  # noqa: N802, N803
+        self.ask_before_standing()
+        self.continue_transfer()
+        self.keep_links_alive()
+        super()._onTick(timeToWait)
+
+    def _checkCommandsToApply(self) -> None:  # noqa: N802
+        """Nothing to do: the engine appends, and the library's own queue stays empty."""
+
+    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
+        """Nothing to do: the engine decides when to compact."""
+
+    def round_begins(self, number: int) -> None:
+        """Tell the engine, whose waiting reads then take part."""
+        self._delivery.on_round(number)
+
+    def append(self, payload: bytes) -> int:
+        """Append an entry to the leader's log and give its index; `replicate` sends it."""
+        index = self.last_index + 1
+        self.log.add(REGULAR + payload, index, self.term)
+        return index
+
+    # --- delivery --------------------------------------------------------------------------------
+    def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802
+        """Deliver what is committed, in order, each entry once (paper, 5.3).
+
+        Gives True if followers should be told of a new commit index at once.
+        """
+        self._delivery.on_progress()
+        delivered = False
+        until_s = now_s() + MAX_DELIVERY_S
+        while self.delivered_index < self.commit_index:
+            entries = self.entries_from(self.delivered_index + 1, 64)
+            for command, index, term in entries:
+                if index > self.commit_index:
+                    break
+                self._delivery.on_entry(index, term, _payload(command))
+                self.delivered_index = index
+                delivered = True
+            if now_s() > until_s:
+                break
+        self.backlog = self.delivered_index < self.commit_index
+        return delivered
+
+    # --- snapshots -------------------------------------------------------------------------------
+    def restore_stored(self) -> None:
+        """Begin from the stored snapshot and whatever of the log follows it.
+
+        A process may have died after storing a snapshot and before trimming the log, so the log
+        may begin before the snapshot's index; its matching rest is kept. Raises `StartError` if
+        the log begins after it.
+        """
+        snapshot = self.snapshots.load()
+        index = 1 if snapshot is None else snapshot.index
+        if self.first_index > index:
+            raise StartError(
+                f"the log begins at entry {self.first_index}, but the snapshot reaches only entry "
+                f"{index}; restore the data folder from a backup, or remove the whole folder if "
+                "the other replicas are intact"
+            )
+        if snapshot is not None:
+            self.delivered_index = 0
+            self.take_over(snapshot)
+
+    def take_over(self, snapshot: Snapshot) -> None:
+        """Replace state and log by `snapshot`, unless the state is past it already."""
+        if snapshot.index <= self.delivered_index:
+            return
+        if self.term_at(snapshot.index) == snapshot.term:
+            # Rule 6: what follows the snapshot's last entry is still good.
+            self.trim_to(snapshot.index)
+        else:
+            # Rule 7: the log is older than the snapshot or contradicts it.
+            self.restart_log(snapshot.index, snapshot.term)
+        self.commit_index = max(self.commit_index, snapshot.index)
+        self.delivered_index = snapshot.index
+        self._delivery.on_snapshot(snapshot)
+
+    def save_snapshot(
+        self, index: int, payload: bytes, done: Callable[[Snapshot | None], None]
+    ) -> bool:
+        """Store the state at `index` and drop the log below it; False if it is of no use."""
+        term = self.term_at(index)
+        if term is None or index > self.delivered_index or index <= self.snapshots.latest_index:
+            return False
+
+        def stored(snapshot: Snapshot | None) -> None:
+            if snapshot is not None:
+                self.trim_to(self._trim_point(index))
+            done(snapshot)
+
+        self.snapshots.save(Snapshot(index, term, payload), stored)
+        return True
+
+    def _trim_point(self, index: int) -> int:
+        """Keep what linked followers still lack, within reason: sending it beats a snapshot."""
+        if not self.leads:
+            return index
+        lacking = [self.match_index[node] for node in self.others if node in self.linked]
+        return max(min([index, *lacking]), index - int(self.conf.logCompactionMinEntries))
+
+
+def _payload(command: bytes) -> bytes | None:
+    return command[1:] if command[:1] == REGULAR else None

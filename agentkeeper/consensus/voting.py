@@ -1,0 +1,208 @@
+"""Elections: who may stand, who gets a vote, and how leadership is handed over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pysyncobj import syncobj
+from pysyncobj.node import Node
+
+from agentkeeper.consensus.internals import IntegrityError, RaftInternals, now_s
+from agentkeeper.consensus.messages import TimeoutNow, VoteReply, VoteRequest
+from agentkeeper.consensus.port import Role
+
+_SUSPICION_S = (0.02, 0.2)
+"""Range of the wait before standing when there is reason to think that nobody leads: after the
+start, or once the link to the leader broke. It only needs to keep two replicas from standing at
+once, since the pre-vote guards a leader that lives."""
+
+
+class Voting(RaftInternals):
+    """Adds pre-votes, complete vote replies and leadership transfer to the library's elections.
+
+    The library still runs the election itself: once `election_deadline` has passed, its tick
+    raises the term, votes for itself and asks the others.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._may_stand = False
+        self._succeeding = False
+        self._pre_votes: set[Node] | None = None
+        self._pre_vote_s = float("-inf")
+        self._votes: set[Node] = set()
+        self._votes_term = 0
+        self._leader_heard_s = float("-inf")
+        self._transfer_until_s: float | None = None
+        self._transfer_sent = False
+        super().__init__(*args, **kwargs)
+        self.election_deadline = now_s() + _random_s(*_SUSPICION_S)
+        if not self.others:
+            self.stand_now()
+
+    # --- standing for election ---------------------------------------------------------------
+    def stand_now(self) -> None:
+        """Stand for election at the next tick, without asking first."""
+        self._may_stand = True
+        self.election_deadline = 0.0
+
+    def ask_before_standing(self) -> None:
+        """Once the deadline has passed: ask whether an election could be won (thesis 9.6).
+
+        A replica that was cut off or paused thus cannot depose a leader that the others hear.
+        """
+        if self.leads or self._may_stand or self.election_deadline >= now_s():
+            return
+        self.postpone_election()
+        self.leader = None
+        self._pre_votes = set()
+        self._pre_vote_s = now_s()
+        for node in self.others:
+            self.send(
+                node,
+                {
+                    "type": "request_vote",
+                    "term": self.term + 1,
+                    "last_log_index": self.last_index,
+                    "last_log_term": self.last_term,
+                    "pre": True,
+                },
+            )
+
+    def _SyncObj__setCurrentTerm(self, term: int, node_id: str | None) -> None:  # noqa: N802
+        super()._SyncObj__setCurrentTerm(term, node_id)
+        self._may_stand = self._succeeding = False
+        self._pre_votes = None
+
+    # --- votes -------------------------------------------------------------------------------
+    def on_vote_request(self, node: Node, message: VoteRequest) -> None:
+        """Grant or refuse a vote (paper, 5.2 and 5.4.1) or a pre-vote (thesis 9.6)."""
+        granted = self._pre_vote(node, message) if message.pre else self._vote(node, message)
+        self.send(
+            node,
+            {
+                "type": "response_vote",
+                "term": self.term,
+                "for_term": message.term,
+                "granted": granted,
+                "pre": message.pre,
+            },
+        )
+
+    def _pre_vote(self, node: Node, message: VoteRequest) -> bool:
+        if message.term <= self.term or not self._up_to_date(message):
+            return False
+        if self._hears_leader() or self._succeeding:
+            return False
+        asking = self._may_stand or now_s() - self._pre_vote_s < _SUSPICION_S[0]
+        if asking and self.selfNode.id > node.id:
+            return False  # both ask at once: one of them must give way, or the vote splits
+        self._pre_votes = None
+        self._may_stand = False
+        self.election_deadline = max(self.election_deadline, now_s() + _SUSPICION_S[1])
+        return True
+
+    def _vote(self, node: Node, message: VoteRequest) -> bool:
+        if message.term > self.term:
+            self.become_follower(message.term, None)
+        if message.term < self.term or self.voted_for not in (None, node.id):
+            return False
+        if not self._up_to_date(message):
+            return False
+        self.store_vote(self.term, node.id)
+        self.postpone_election()
+        return True
+
+    def _up_to_date(self, message: VoteRequest) -> bool:
+        # Election restriction (paper, 5.4.1).
+        return (message.last_term, message.last_index) >= (self.last_term, self.last_index)
+
+    def _hears_leader(self) -> bool:
+        if self.leads:
+            return True
+        if self.leader is None or self.leader not in self.linked:
+            return False
+        return bool(now_s() - self._leader_heard_s < self.conf.raftMinTimeout)
+
+    def on_vote_reply(self, node: Node, message: VoteReply) -> None:
+        """Count a vote or pre-vote once per voter; learn a higher term (paper, 5.1)."""
+        if message.term > self.term:
+            self.become_follower(message.term, None)
+        elif not message.granted:
+            return
+        elif message.pre:
+            self._count_pre_vote(node, message)
+        elif message.for_term == self.term and self.role is Role.CANDIDATE:
+            if self._votes_term != self.term:
+                self._votes_term, self._votes = self.term, set()
+            self._votes.add(node)
+            if len(self._votes) + 1 >= self.majority:
+                self._SyncObj__onBecomeLeader()
+
+    def _count_pre_vote(self, node: Node, message: VoteReply) -> None:
+        if self._pre_votes is None or message.for_term != self.term + 1 or self.leader is not None:
+            return
+        self._pre_votes.add(node)
+        if len(self._pre_votes) + 1 >= self.majority:
+            self.stand_now()
+
+    # --- contact with the leader ---------------------------------------------------------------
+    def heard_leader(self, node: Node, term: int) -> None:
+        """Follow `node`, which leads in `term` (paper, 5.2), and wait for it."""
+        if term == self.term and self.leads:
+            raise IntegrityError(
+                f"{node.id!r} claims to lead term {term}, which this replica leads"
+            )
+        succeeding = self._succeeding and term == self.term
+        self.become_follower(term, node)
+        self._pre_votes = None
+        self._leader_heard_s = now_s()
+        if not succeeding:
+            # The outgoing leader's last heartbeats must not stop its successor (thesis 3.10).
+            self._may_stand = self._succeeding = False
+            self.postpone_election()
+
+    def suspect(self, node: Node) -> None:
+        """Stand soon when the link to the leader broke: its process has probably ended."""
+        if node == self.leader and not self.leads:
+            self.election_deadline = min(self.election_deadline, now_s() + _random_s(*_SUSPICION_S))
+
+    # --- leadership transfer (thesis 3.10) -----------------------------------------------------
+    @property
+    def transferring(self) -> bool:
+        """Whether this leader is handing over, and must not accept proposals."""
+        return self._transfer_until_s is not None
+
+    def begin_transfer(self) -> None:
+        """Hand leadership to the most advanced peer, or give up after an election timeout."""
+        if self.leads and self.others and not self.transferring:
+            self._transfer_until_s = now_s() + self.conf.raftMinTimeout
+            self._transfer_sent = False
+            self.continue_transfer()
+
+    def continue_transfer(self) -> None:
+        """Tell the successor once it has the whole log; end the attempt when time is up."""
+        if self._transfer_until_s is None:
+            return
+        if not self.leads or now_s() > self._transfer_until_s:
+            self._transfer_until_s = None
+            return
+        if self._transfer_sent:
+            return
+        ready = [
+            node
+            for node in self.others
+            if node in self.linked and self.match_index.get(node, 0) == self.last_index
+        ]
+        if ready:
+            self._transfer_sent = True
+            self.send(ready[0], {"type": "timeout_now", "term": self.term})
+
+    def on_timeout_now(self, node: Node, message: TimeoutNow) -> None:
+        """Stand at once, if it is the current leader that asks."""
+        if message.term == self.term and node == self.leader:
+            self._succeeding = True
+            self.stand_now()
+
+
+def _random_s(low: float, high: float) -> float:
+    return float(low + (high - low) * syncobj.random.random())

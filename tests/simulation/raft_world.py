@@ -1,0 +1,315 @@
+"""A deterministic world for N real engines: one clock, one network, one source of randomness."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import pickle
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pysyncobj import syncobj
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
+
+from agentkeeper.consensus.config import RaftConfig
+from agentkeeper.consensus.engine import RaftEngine
+from agentkeeper.consensus.port import Outcome, Role
+from agentkeeper.consensus.raft import HardenedRaft
+
+STEP_S = 0.01
+
+
+class SimulatedTransport(Transport):  # type: ignore[misc]
+    def __init__(self, network: Network, node: Node) -> None:
+        super().__init__(None, node, [])
+        self.network = network
+        self.node_id = str(node.id)
+        self.nodes: dict[str, Node] = {}
+
+    def send(self, node: Node, message: object) -> bool:
+        return self.network.send(self.node_id, node.id, message)
+
+    def receive(self, sender_id: str, message: object) -> None:
+        self._onMessageReceived(Node(sender_id), message)
+
+    def linked(self, peer_id: str, up: bool) -> None:
+        (self._onNodeConnected if up else self._onNodeDisconnected)(Node(peer_id))
+
+
+@dataclass
+class Network:
+    """First-in-first-out links; a link that breaks loses what is on its way, as TCP does."""
+
+    now: Callable[[], float]
+    rng: random.Random
+    drop: float = 0.0
+    ends: dict[str, SimulatedTransport] = field(default_factory=dict)
+    delay_s: dict[tuple[str, str], float] = field(default_factory=dict)
+    up: set[frozenset[str]] = field(default_factory=set)
+    _queue: list[tuple[float, int, str, str, int, bytes]] = field(default_factory=list)
+    _order: Iterator[int] = field(default_factory=itertools.count)
+    _lives: dict[frozenset[str], int] = field(default_factory=dict)
+
+    def send(self, sender: str, to: str, message: object) -> bool:
+        link = frozenset((sender, to))
+        if link not in self.up:
+            return False
+        if self.rng.random() >= self.drop:
+            at_s = self.now() + self.delay_s.get((sender, to), 0.005)
+            item = (at_s, next(self._order), sender, to, self._life(link), pickle.dumps(message))
+            heapq.heappush(self._queue, item)
+        return True
+
+    def deliver(self) -> None:
+        while self._queue and self._queue[0][0] <= self.now():
+            _, _, sender, to, life, message = heapq.heappop(self._queue)
+            link = frozenset((sender, to))
+            if link in self.up and life == self._life(link):
+                self.ends[to].receive(sender, pickle.loads(message))
+
+    def connect(self, one: str, other: str) -> None:
+        link = frozenset((one, other))
+        if link in self.up or one not in self.ends or other not in self.ends:
+            return
+        self.up.add(link)
+        self._lives[link] = self._life(link) + 1
+        self.ends[one].linked(other, True)
+        self.ends[other].linked(one, True)
+
+    def cut(self, one: str, other: str) -> None:
+        link = frozenset((one, other))
+        if link in self.up:
+            self.up.remove(link)
+            self.ends[one].linked(other, False)
+            self.ends[other].linked(one, False)
+
+    def _life(self, link: frozenset[str]) -> int:
+        return self._lives.get(link, 0)
+
+
+class Recorder:
+    """A listener whose state is the list of what was delivered, checked as it comes."""
+
+    def __init__(self, world: World, node_id: str) -> None:
+        self.world = world
+        self.node_id = node_id
+        self.state: list[tuple[int, bytes]] = []
+        self.wanted_since_s: float | None = None
+        self.failure: str | None = None
+        self.received_messages: list[tuple[str, bytes]] = []
+
+    def committed(self, index: int, term: int, payload: bytes) -> None:
+        if self.state and index <= self.state[-1][0]:
+            self.world.violations.append(f"{self.node_id}: entry {index} delivered out of order")
+        self.state.append((index, payload))
+        self.world.agreed(self.node_id, index, payload)
+
+    def restored(self, index: int, term: int, snapshot: bytes) -> None:
+        if self.state and index < self.state[-1][0]:
+            self.world.violations.append(f"{self.node_id}: restored backwards to {index}")
+        self.state = pickle.loads(snapshot)
+        for at, payload in self.state:
+            self.world.agreed(self.node_id, at, payload)
+
+    def role_changed(self, role: Role, term: int, leader_id: str | None) -> None:
+        if (
+            role is Role.LEADER
+            and self.world.leaders.setdefault(term, self.node_id) != self.node_id
+        ):
+            self.world.violations.append(f"two leaders in term {term}")
+
+    def received(self, sender_id: str, payload: bytes) -> None:
+        self.received_messages.append((sender_id, payload))
+
+    def snapshot_wanted(self) -> None:
+        self.wanted_since_s = self.world.now()
+
+    def failed(self, reason: str) -> None:
+        self.failure = reason
+        self.world.failures.append(f"{self.node_id}: {reason}")
+
+
+@dataclass
+class Asked:
+    """A proposal and what has become of it."""
+
+    payload: bytes
+    deadline_s: float
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+class World:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int = 0,
+        ids: str = "abc",
+        raft_factory: Callable[..., HardenedRaft] = HardenedRaft,
+        snapshot_entries: int = 10**6,
+        drop: float = 0.0,
+    ) -> None:
+        self.time_s = 1000.0
+        self.rng = random.Random(seed)
+        self.network = Network(self.now, random.Random(seed + 1), drop)
+        self.folder = folder
+        self.ids = list(ids)
+        self.raft_factory = raft_factory
+        self.snapshot_entries = snapshot_entries
+        self.engines: dict[str, RaftEngine] = {}
+        self.recorders: dict[str, Recorder] = {}
+        self.canon: dict[int, bytes] = {}
+        self.leaders: dict[int, str] = {}
+        self.asked: list[Asked] = []
+        self.acknowledged_index = 0
+        self.reads: list[int | None] = []
+        self.violations: list[str] = []
+        self.failures: list[str] = []
+
+    def now(self) -> float:
+        self.time_s += 2e-5
+        return self.time_s
+
+    # --- replicas --------------------------------------------------------------------------------
+    def start(self, *node_ids: str) -> None:
+        for node_id in node_ids or self.ids:
+            config = RaftConfig(
+                node_id=node_id,
+                data_dir=self.folder / node_id,
+                peers=dict.fromkeys(self.ids, "localhost:1"),
+                election_timeout_ms=(400, 800),
+                snapshot_entries=self.snapshot_entries,
+            )
+            engine = RaftEngine(
+                config,
+                transport=lambda node: SimulatedTransport(self.network, node),
+                raft_factory=self.raft_factory,
+            )
+            recorder = Recorder(self, node_id)
+            engine.open(recorder)
+            self.engines[node_id], self.recorders[node_id] = engine, recorder
+            assert engine._raft is not None
+            self.network.ends[node_id] = engine._raft.transport
+
+    def crash(self, node_id: str) -> None:
+        for peer in self.ids:
+            self.network.cut(node_id, peer)
+        del self.network.ends[node_id]
+        del self.recorders[node_id]
+        self.engines.pop(node_id).stop()
+
+    def connect_all(self) -> None:
+        for one, other in itertools.combinations(self.ids, 2):
+            self.network.connect(one, other)
+
+    def isolate(self, node_id: str) -> None:
+        for peer in self.ids:
+            self.network.cut(node_id, peer)
+
+    def leader(self) -> str | None:
+        """The leader of the highest term among those that claim to lead."""
+        claims = [
+            (engine.status().term, node_id)
+            for node_id, engine in self.engines.items()
+            if engine.status().role is Role.LEADER
+        ]
+        return max(claims)[1] if claims else None
+
+    # --- time ------------------------------------------------------------------------------------
+    def step(self) -> None:
+        self.time_s += STEP_S
+        self.network.deliver()
+        for node_id in sorted(self.engines):
+            self.engines[node_id].step()
+            self._answer_snapshot(node_id)
+
+    def run(self, for_s: float, until: Callable[[], Any] = lambda: False) -> bool:
+        end_s = self.time_s + for_s
+        while self.time_s < end_s:
+            if until():
+                return True
+            self.step()
+        return bool(until())
+
+    def elect(self) -> str:
+        assert self.run(10, lambda: self.leader() is not None), "nobody was elected"
+        leader = self.leader()
+        assert leader is not None
+        return leader
+
+    def _answer_snapshot(self, node_id: str) -> None:
+        recorder = self.recorders[node_id]
+        if recorder.wanted_since_s is None or not recorder.state:
+            return
+        if self.time_s < recorder.wanted_since_s + 0.05:
+            return
+        # The daemon packs in the background: the snapshot lies behind what is delivered.
+        recorder.wanted_since_s = None
+        kept = recorder.state[: max(1, len(recorder.state) - self.rng.randrange(5))]
+        self.engines[node_id].save_snapshot(kept[-1][0], pickle.dumps(kept))
+
+    # --- requests --------------------------------------------------------------------------------
+    def propose(self, node_id: str, payload: bytes | None = None, timeout_s: float = 2.0) -> Asked:
+        number = len(self.asked)
+        asked = Asked(payload or b"%d" % number + b"." * 40, self.time_s + timeout_s)
+        self.asked.append(asked)
+
+        def on_outcome(outcome: Outcome) -> None:
+            asked.outcomes.append(outcome)
+            if outcome is Outcome.COMMITTED:
+                index = next((at for at, p in self.canon.items() if p == asked.payload), 0)
+                self.acknowledged_index = max(self.acknowledged_index, index)
+
+        self.engines[node_id].propose(asked.payload, timeout_s, on_outcome)
+        return asked
+
+    def read(self, node_id: str) -> None:
+        least = self.acknowledged_index
+
+        def on_result(index: int | None) -> None:
+            self.reads.append(index)
+            if index is not None and index < least:
+                self.violations.append(f"{node_id}: read index {index} precedes write {least}")
+
+        self.engines[node_id].read_index(2.0, on_result)
+
+    # --- checks ----------------------------------------------------------------------------------
+    def agreed(self, node_id: str, index: int, payload: bytes) -> None:
+        if self.canon.setdefault(index, payload) != payload:
+            self.violations.append(f"{node_id}: diverges at entry {index}")
+
+    def check_end(self) -> None:
+        """After healing: everything acknowledged is everywhere, nothing refused is anywhere."""
+        for node_id, recorder in self.recorders.items():
+            if dict(recorder.state) != self.canon:
+                self.violations.append(f"{node_id}: differs from what was agreed upon")
+        present = list(self.canon.values())
+        if len(present) != len(set(present)):
+            self.violations.append("an entry was delivered twice")
+        for asked in self.asked:
+            if len(asked.outcomes) != 1:
+                self.violations.append(f"a proposal ended {len(asked.outcomes)} times")
+            elif asked.outcomes[0] is Outcome.COMMITTED and asked.payload not in set(present):
+                self.violations.append("an acknowledged write is lost")
+            elif asked.outcomes[0] is Outcome.REJECTED and asked.payload in set(present):
+                self.violations.append("a rejected write took effect")
+
+
+@contextmanager
+def world(folder: Path, **settings: Any) -> Iterator[World]:
+    """Make a world whose clock and randomness the library uses instead of the real ones."""
+    made = World(folder, **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(syncobj, "monotonicTime", made.now)
+        patch.setattr(syncobj, "random", random.Random(settings.get("seed", 0) + 2))
+        try:
+            yield made
+        finally:
+            for engine in made.engines.values():
+                engine.stop()

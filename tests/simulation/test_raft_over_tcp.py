@@ -1,0 +1,210 @@
+"""Three engines with their threads, over loopback TCP."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agentkeeper.consensus.config import RaftConfig
+from agentkeeper.consensus.engine import RaftEngine
+from agentkeeper.consensus.port import Outcome, Role, StartError
+
+
+class Listener:
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.engine: RaftEngine
+        self.state: list[tuple[int, bytes]] = []
+        self.messages: list[tuple[str, bytes]] = []
+        self.restored_at: list[int] = []
+        self.failure: str | None = None
+
+    def committed(self, index: int, term: int, payload: bytes) -> None:
+        self.state.append((index, payload))
+        self.cluster.changed()
+
+    def restored(self, index: int, term: int, snapshot: bytes) -> None:
+        self.state = pickle.loads(snapshot)
+        self.restored_at.append(index)
+        self.cluster.changed()
+
+    def role_changed(self, role: Role, term: int, leader_id: str | None) -> None:
+        self.cluster.changed()
+
+    def received(self, sender_id: str, payload: bytes) -> None:
+        self.messages.append((sender_id, payload))
+        self.cluster.changed()
+
+    def snapshot_wanted(self) -> None:
+        self.engine.save_snapshot(self.state[-1][0], pickle.dumps(self.state))
+
+    def failed(self, reason: str) -> None:
+        self.failure = reason
+        self.cluster.changed()
+
+
+class Cluster:
+    def __init__(self, folder: Path, secret: str | None) -> None:
+        self.folder, self.secret = folder, secret
+        self.peers = {node_id: f"127.0.0.1:{free_port()}" for node_id in "abc"}
+        self.engines: dict[str, RaftEngine] = {}
+        self.listeners: dict[str, Listener] = {}
+        self._condition = threading.Condition()
+
+    def start(self, node_id: str) -> None:
+        config = RaftConfig(
+            node_id,
+            self.folder / node_id,
+            peers=self.peers,
+            secret=self.secret,
+            snapshot_entries=50,
+        )
+        engine, listener = RaftEngine(config), Listener(self)
+        listener.engine = engine
+        engine.start(listener)
+        self.engines[node_id], self.listeners[node_id] = engine, listener
+
+    def stop(self, node_id: str) -> None:
+        self.engines.pop(node_id).stop()
+
+    def changed(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
+    def await_true(self, condition: Callable[[], object]) -> None:
+        with self._condition:
+            # Links come up without an event of the port's, so look now and then as well.
+            for _ in range(1000):
+                if condition():
+                    return
+                self._condition.wait(0.01)
+        pytest.fail("the condition did not come true in ten seconds")
+
+    def leader(self) -> str:
+        def leaders() -> list[str]:
+            status = {node_id: engine.status() for node_id, engine in self.engines.items()}
+            return [node_id for node_id in status if status[node_id].role is Role.LEADER]
+
+        self.await_true(lambda: len(leaders()) == 1)
+        return leaders()[0]
+
+    def propose(self, *payloads: bytes) -> list[Outcome]:
+        engine = self.engines[self.leader()]
+        outcomes: list[Outcome] = []
+        for payload in payloads:
+            engine.propose(payload, 5.0, lambda outcome: (outcomes.append(outcome), self.changed()))
+        self.await_true(lambda: len(outcomes) == len(payloads))
+        return outcomes
+
+
+def log_begin(engine: RaftEngine) -> int:
+    assert engine._raft is not None
+    return engine._raft.first_index
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(params=[None, "a shared secret"])
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    made = Cluster(tmp_path, request.param)
+    for node_id in made.peers:
+        made.start(node_id)
+    yield made
+    for node_id in list(made.engines):
+        made.stop(node_id)
+
+
+def test_a_cluster_lives_through_a_failover(cluster: Cluster) -> None:
+    assert set(cluster.propose(*(b"%d" % number for number in range(10)))) == {Outcome.COMMITTED}
+    lost = cluster.leader()
+    cluster.stop(lost)
+    payloads = [b"after %d" % number for number in range(200)]
+    assert set(cluster.propose(*payloads)) == {Outcome.COMMITTED}
+    cluster.await_true(lambda: all(log_begin(engine) > 12 for engine in cluster.engines.values()))
+    cluster.start(lost)
+    leader = cluster.leader()
+    assert leader != lost
+    cluster.await_true(lambda: cluster.listeners[lost].state == cluster.listeners[leader].state)
+    assert len(cluster.listeners[lost].state) == 210
+    assert cluster.listeners[lost].restored_at, "so far behind, only a snapshot could help"
+
+    reads: list[int | None] = []
+    cluster.engines[leader].read_index(5.0, lambda index: (reads.append(index), cluster.changed()))
+    cluster.await_true(lambda: reads)
+    assert reads[0] is not None
+    assert reads[0] >= cluster.listeners[leader].state[-1][0]
+
+    for node_id in list(cluster.engines):
+        cluster.stop(node_id)
+    for node_id in cluster.peers:
+        cluster.start(node_id)
+    cluster.propose(b"last")
+    cluster.await_true(lambda: all(len(one.state) == 211 for one in cluster.listeners.values()))
+    assert not any(listener.failure for listener in cluster.listeners.values())
+
+
+def test_followers_reject_but_can_ask_the_leader(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    follower = next(node_id for node_id in cluster.engines if node_id != leader)
+    cluster.await_true(lambda: cluster.engines[follower].send(leader, b"please"))
+    cluster.await_true(lambda: cluster.listeners[leader].messages)
+    assert cluster.listeners[leader].messages == [(follower, b"please")]
+    outcomes: list[Outcome] = []
+    cluster.engines[follower].propose(
+        b"no", 5.0, lambda outcome: (outcomes.append(outcome), cluster.changed())
+    )
+    cluster.await_true(lambda: outcomes)
+    assert outcomes == [Outcome.REJECTED]
+
+
+def test_leadership_is_handed_over_at_once(cluster: Cluster) -> None:
+    cluster.propose(b"x")
+    leader = cluster.leader()
+    engine = cluster.engines[leader]
+    cluster.await_true(
+        lambda: all(
+            p.match_index == engine.status().last_log_index for p in engine.status().peers.values()
+        )
+    )
+    engine.transfer_leadership()
+    cluster.stop(leader)
+    assert engine.status().role is Role.FOLLOWER, "it stopped before its successor was elected"
+    assert cluster.leader() != leader
+
+
+def test_strangers_and_nonsense_harm_nothing(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    host, port = cluster.peers[leader].split(":")
+    for message in (["status"], {"not": "hashable"}, "readonly", "nobody", leader, b"\0" * 32, 7):
+        data = zlib.compress(pickle.dumps(message))
+        with socket.create_connection((host, int(port))) as stranger:
+            stranger.sendall(struct.pack("i", len(data)) + data + b"\xff" * 64)
+            stranger.settimeout(5)
+            try:
+                while stranger.recv(4096):
+                    pass
+            except ConnectionError:
+                pass
+    assert cluster.propose(b"still here") == [Outcome.COMMITTED]
+    assert not any(listener.failure for listener in cluster.listeners.values())
+
+
+def test_a_taken_address_is_reported(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        cluster = Cluster(tmp_path, None)
+        cluster.peers["a"] = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(StartError, match="cannot listen"):
+            cluster.start("a")

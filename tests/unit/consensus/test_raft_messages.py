@@ -1,0 +1,55 @@
+"""Whatever comes off the wire, only well-formed messages get through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentkeeper.consensus.messages import KEEP_ALIVE, Append, Payload, parse
+
+APPEND: dict[str, Any] = {
+    "type": "append_entries",
+    "term": 3,
+    "round": 7,
+    "commit_index": 4,
+    "prevLogIdx": 5,
+    "prevLogTerm": 2,
+    "entries": [(b"\x00x", 6, 3)],
+}
+
+
+def test_known_messages_are_typed() -> None:
+    assert parse(APPEND) == Append(3, 7, 4, 5, 2, [(b"\x00x", 6, 3)])
+    assert parse({"type": "agentkeeper", "payload": b"hi"}) == Payload(b"hi")
+
+
+def test_a_bare_heartbeat_says_nothing_about_the_log() -> None:
+    bare = {key: value for key, value in APPEND.items() if key != "prevLogIdx"}
+    assert parse(bare) == Append(3, 7, 4, None, 0, [])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        b"bytes",
+        ["status"],
+        {},
+        {"type": []},
+        {"type": "apply_command", "command": b"x"},
+        KEEP_ALIVE,
+        APPEND | {"term": "3"},
+        APPEND | {"term": -1},
+        APPEND | {"term": True},
+        APPEND | {"entries": None},
+        APPEND | {"entries": [(b"x", 8, 3)]},
+        APPEND | {"entries": [("text", 6, 3)]},
+        APPEND | {"entries": [(b"", 6, 3)]},
+        APPEND | {"entries": [(b"x", 6)]},
+        {"type": "agentkeeper", "payload": "text"},
+        {"type": "response_vote", "term": 1, "for_term": 1, "granted": 1, "pre": False},
+    ],
+)
+def test_everything_else_is_ignored(raw: object) -> None:
+    assert parse(raw) is None
