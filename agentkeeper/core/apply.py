@@ -89,8 +89,6 @@ def _run(state: State, command: c.Command) -> Result:
     body = command.body
     if isinstance(body, c.OpenSession):
         return sessions.open_session(state, body, command.identity)
-    if isinstance(body, c.CloseSession):
-        return sessions.close_session(state, body, command.identity)
     if not command.session_id:
         return _handle(state, command)
     answer = sessions.admit(state, command)
@@ -106,6 +104,8 @@ def _handle(state: State, command: c.Command) -> Result:
     body = command.body
     if isinstance(body, c.AcquireLease):
         return leases.acquire(state, body, command.session_id, command.number)
+    if isinstance(body, c.CloseSession):
+        return sessions.close_session(state, body, command.identity)
     return _HANDLERS[type(body)](state, body)
 
 

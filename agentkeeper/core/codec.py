@@ -120,8 +120,9 @@ def pack_commands(commands: list[c.Command]) -> bytes:
 
 def unpack_commands(data: bytes) -> tuple[c.Command, ...]:
     """Inverse of `pack_commands`. Raises `UnknownEncodingError`."""
-    encoding, rows = unpack(data)
+    encoding, *rest = unpack(data)
     _check(encoding)
+    (rows,) = rest
     return tuple([_command(row) for row in rows])
 
 
@@ -133,8 +134,9 @@ def pack_batch(batch: c.Batch) -> bytes:
 
 def unpack_batch(data: bytes) -> c.Batch:
     """Inverse of `pack_batch`. Raises `UnknownEncodingError`."""
-    encoding, time_ms, wall_ms, rows = unpack(data)
+    encoding, *rest = unpack(data)
     _check(encoding)
+    time_ms, wall_ms, rows = rest
     return c.Batch(time_ms, wall_ms, tuple([_command(row) for row in rows]))
 
 

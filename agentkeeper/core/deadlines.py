@@ -38,11 +38,16 @@ class Deadlines:
         at[key] = deadline_ms
         if old is None or deadline_ms < old:
             heapq.heappush(self._heaps[kind], (deadline_ms, key))
+            self._tidy(kind)
 
     def clear(self, kind: Kind, key: str) -> None:
         """Take `key`'s deadline away, if it has one."""
+        self._at[kind].pop(key, None)
+        self._tidy(kind)
+
+    def _tidy(self, kind: Kind) -> None:
+        """Drop the entries that no longer stand, once they are most of the heap."""
         at, heap = self._at[kind], self._heaps[kind]
-        at.pop(key, None)
         if len(heap) > 64 and len(heap) > 2 * len(at):
             heap[:] = [(deadline_ms, k) for k, deadline_ms in at.items()]
             heapq.heapify(heap)

@@ -74,6 +74,10 @@ def _leave(state: State, group: str, agent_id: str) -> None:
     state.groups_by_agent.discard(agent_id, group)
     led = election.leader == agent_id
     remaining = tuple(c for c in election.candidates if c != agent_id)
+    # One that is about to die is passed over, not ended here: see `leases`.
+    while led and remaining and registry.doomed(state, remaining[0]):
+        state.groups_by_agent.discard(remaining[0], group)
+        remaining = remaining[1:]
     election = election._replace(candidates=remaining)
     if not led:
         state.elections.put(group, election)
@@ -83,7 +87,6 @@ def _leave(state: State, group: str, agent_id: str) -> None:
         election = election._replace(deadline_ms=deadline_ms)
         state.deadlines.set(Kind.EMPTY_GROUP, group, deadline_ms)
     _change_leader(state, election)
-    _settled(state, group)
 
 
 def _change_leader(state: State, election: Election) -> Election:

@@ -193,10 +193,10 @@ def _grant_next(state: State, task_id: str) -> None:
     """Grant a lease that has just become free to whoever has waited longest and still lives."""
     while task_id not in state.leases and task_id in state.lines:
         waiter = next(iter(state.lines[task_id].values()))
-        if registry.settled(state, waiter.agent_id) is None:
-            continue  # its death, due just now, took it out of the line
         _leave_line(state, waiter)
-        if state.expired(waiter.deadline_ms):
+        # One that is about to die is passed over, not ended here: its death frees other leases,
+        # and a chain of those would be as deep as there are agents.
+        if state.expired(waiter.deadline_ms) or registry.doomed(state, waiter.agent_id):
             continue
         key = (waiter.session_id, waiter.number)
         grant(state, task_id, waiter.agent_id, waiter.ttl_ms, key)

@@ -88,6 +88,14 @@ def settled(state: State, agent_id: str) -> Agent | None:
     return None if agent is None or agent.status == AgentStatus.DEAD else agent
 
 
+def doomed(state: State, agent_id: str) -> bool:
+    """Whether an agent's death is due, though not yet worked off. Ends nobody, unlike `settled`."""
+    agent = state.agents.get(agent_id)
+    return agent is None or (
+        agent.status == AgentStatus.UNREACHABLE and state.expired(agent.deadline_ms)
+    )
+
+
 def miss_deadline(state: State, agent: Agent) -> Agent:
     """Take the next step of a silent agent: UNREACHABLE for one more ttl, then DEAD."""
     if agent.status == AgentStatus.ALIVE:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from agentkeeper.core.commands import CloseSession, Command, OpenSession, Withdraw
     from agentkeeper.core.state import State
 
+REPLICA = "replica:"
+"""Identities of replicas, whose sessions carry the calls of those who have none."""
+
 
 def open_session(state: State, command: OpenSession, identity: str) -> Result:
     """Open a session under the id that the caller drew; the same again gives the same."""
@@ -38,7 +41,7 @@ def open_session(state: State, command: OpenSession, identity: str) -> Result:
 
 
 def close_session(state: State, command: CloseSession, identity: str) -> Result:
-    """Forget a session."""
+    """Forget a session of the same identity."""
     session = settled(state, command.session_id)
     if session is None:
         return refusals.not_found("session", command.session_id)
@@ -53,7 +56,7 @@ def admit(state: State, command: Command) -> Result | None:
     session = settled(state, command.session_id)
     if session is None:
         return refusals.session_expired(command.session_id)
-    if session.identity != command.identity:
+    if session.identity != command.identity and not session.identity.startswith(REPLICA):
         return _not_yours(command.session_id)
     number, seen = command.number, session.seen
     if session.seen < command.seen < number:
@@ -78,8 +81,9 @@ def withdraw(state: State, command: Withdraw) -> Result:
         return DONE
     leases.withdraw(state, key)
     answer = state.answers.get(key)
-    if isinstance(answer, Task):
-        tasks.withdraw(state, answer)
+    undone = isinstance(answer, Task) and tasks.withdraw(state, answer)
+    if answer is not None and not undone:
+        return DONE  # it took effect and stays: a retry gets its first answer
     if command.number <= session.seen + session.window:
         state.answers.put(key, refusals.WITHDRAWN_REQUEST)
     return DONE

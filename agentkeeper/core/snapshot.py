@@ -77,9 +77,10 @@ def restore(data: bytes) -> tuple[State, int]:
     stream = msgpack.Unpacker(
         io.BytesIO(body), use_list=False, strict_map_key=False, max_buffer_size=len(body) + 1
     )
-    encoding, log_index, counters = stream.unpack()
+    encoding, *header = stream.unpack()
     if encoding != ENCODING:
         raise UnknownEncodingError(f"snapshot encoding {encoding} is not known to this build")
+    log_index, counters = header
     state = State()
     for name, value in zip(COUNTERS, counters, strict=True):
         setattr(state, name, value)

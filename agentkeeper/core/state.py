@@ -116,6 +116,9 @@ class State:
         """Waiters of each lease by their place, which rises in order of insertion."""
         self.task_by_key: dict[str, str] = {}
         self.task_bytes = 0
+        """Size of all inputs and outputs."""
+        self.finished_bytes = 0
+        """The part of it that finished tasks take up, which may be forgotten."""
         self.emitted: list[Event] = []
         """Events of the batch being applied."""
 
@@ -225,6 +228,11 @@ class State:
             self.claims_by_agent.add(task.claimed_by, task.task_id)
         else:
             self.deadlines.set(Kind.FINISHED_TASK, task.task_id, task.deadline_ms)
+            self.finished_bytes += self.blob_bytes(task.task_id)
+
+    def blob_bytes(self, task_id: str) -> int:
+        """Size of a task's input and output."""
+        return len(self.inputs.get(task_id) or b"") + len(self.outputs.get(task_id) or b"")
 
 
 TABLES = (

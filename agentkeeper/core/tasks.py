@@ -31,7 +31,7 @@ def create(state: State, command: CreateTask) -> Result:
     known = state.task_by_key.get(command.idempotency_key)
     known_task = None if known is None else state.tasks.get(known)
     if known_task is not None:
-        return known_task
+        return known_task._replace(claim_token=0)  # it belongs to the claimant
     if command.task_id in state.tasks:
         return Refused(refusals.ALREADY_EXISTS, "exists", "task id is taken")
     tools = tuple(sorted(set(command.required_tools)))
@@ -141,6 +141,7 @@ def requeue(state: State, command: RequeueTask) -> Result:
     if refused is not None:
         return refused
     state.deadlines.clear(Kind.FINISHED_TASK, task.task_id)
+    state.finished_bytes -= state.blob_bytes(task.task_id)
     fresh = task._replace(retry_count=0, expired_claims=0, failure_reason="", completed_wall_ms=0)
     return _requeue(state, fresh, BY_HAND)
 
@@ -170,24 +171,25 @@ def requeue_all(state: State, agent_id: str, *, lost: bool) -> None:
             _requeue(state, task, CLAIMANT_LEFT)
 
 
-def withdraw(state: State, claimed: Task) -> None:
+def withdraw(state: State, claimed: Task) -> bool:
     """Give back a claim whose answer could not be delivered, if it is still the present one."""
     task = state.tasks.get(claimed.task_id)
-    if (
-        task is not None
-        and task.status == TaskStatus.CLAIMED
-        and task.claim_token == claimed.claim_token
-    ):
-        _unclaim(state, task)
-        _requeue(state, task, WITHDRAWN)
+    if task is None or task.status != TaskStatus.CLAIMED or task.claim_token != claimed.claim_token:
+        return False
+    _unclaim(state, task)
+    _requeue(state, task, WITHDRAWN)
+    return True
 
 
 def forget(state: State, task_id: str) -> None:
     """Drop a finished task with its input and output."""
     task = state.tasks.drop(task_id)
     state.deadlines.clear(Kind.FINISHED_TASK, task_id)
-    for blobs in (state.inputs, state.outputs):
-        state.task_bytes -= len(blobs.drop(task_id) or b"")
+    size = state.blob_bytes(task_id)
+    state.task_bytes -= size
+    state.finished_bytes -= size
+    state.inputs.drop(task_id)
+    state.outputs.drop(task_id)
     if task is not None and task.idempotency_key:
         state.task_by_key.pop(task.idempotency_key, None)
 
@@ -201,7 +203,9 @@ def _guarded(state: State, task_id: str, agent_id: str, token: int) -> Task | Re
         return refusals.not_found("task", task_id)
     if task.status == TaskStatus.CLAIMED and state.expired(task.deadline_ms):
         expire_claim(state, task)
-        task = state.tasks.get(task_id) or task
+        task = state.tasks.get(task_id)
+        if task is None:
+            return refusals.not_found("task", task_id)
     if task.claimed_by != agent_id or token not in (0, task.claim_token):
         return refusals.stale_token(task_id)
     if task.status != TaskStatus.CLAIMED:
@@ -223,7 +227,9 @@ def _room(state: State, tools: tuple[str, ...], size: int) -> Refused | None:
 
 
 def _make_room(state: State, size: int) -> bool:
-    """Forget finished tasks, oldest first, until `size` more bytes fit."""
+    """Forget finished tasks, oldest first, until `size` more bytes fit; none if they never will."""
+    if state.task_bytes - state.finished_bytes + size > limits.TASK_BYTES:
+        return False
     while state.task_bytes + size > limits.TASK_BYTES:
         oldest = state.deadlines.first(Kind.FINISHED_TASK)
         if oldest is None:

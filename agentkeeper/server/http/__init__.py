@@ -1,0 +1,1 @@
+"""HTTP beside gRPC: is this replica alive, is it ready, its metrics."""

@@ -1,0 +1,101 @@
+"""Callers of ClaimTask that wait on this replica for a task that fits.
+
+Nothing of this is replicated: a caller is woken when a PENDING task fits its agent, and only then
+proposes a claim. At most as many are woken as there are tasks, first come first served; one that
+comes away empty-handed (another replica's caller was faster) waits on at its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from agentkeeper.core import limits
+from agentkeeper.server.errors import overloaded
+from agentkeeper.server.machine import Machine
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    agent_id: str
+    woken: asyncio.Event
+
+
+class ClaimWaiters:
+    """The waiting callers, in order of arrival."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._waiting: dict[int, _Waiter] = {}
+        self._attempting: set[int] = set()
+        self._tickets = 0
+
+    @contextmanager
+    def waiting(self, agent_id: str) -> Iterator[ClaimWaiter]:
+        """A place in line for the duration of a call."""
+        if len(self._waiting) + len(self._attempting) >= limits.CLAIM_WAITERS:
+            raise overloaded(f"{limits.CLAIM_WAITERS} claims wait on this replica")
+        self._tickets += 1
+        place = ClaimWaiter(self, self._tickets, agent_id)
+        self._attempting.add(place.ticket)
+        try:
+            yield place
+        finally:
+            self._waiting.pop(place.ticket, None)
+            self._attempting.discard(place.ticket)
+            self.dispatch()
+
+    def dispatch(self) -> None:
+        """Wake callers for the tasks that are PENDING now. Called whenever there may be more."""
+        state = self._machine.state
+        if not self._waiting or not len(state.pending):
+            return
+        room = dict(state.pending.sets())
+        for ticket in sorted(self._waiting):
+            waiter = self._waiting[ticket]
+            tools = state.tool_sets.get(waiter.agent_id)
+            if tools is None:
+                # The agent has died: let the caller ask and be told.
+                self._wake(ticket)
+                continue
+            fitting = next((key for key in room if tools.issuperset(key)), None)
+            if fitting is not None:
+                self._wake(ticket)
+                room[fitting] -= 1
+                if room[fitting] == 0:
+                    del room[fitting]
+                    if not room:
+                        return
+
+    def wake_agent(self, agent_id: str) -> None:
+        """An agent has died: its callers must be told."""
+        for ticket in [t for t, w in self._waiting.items() if w.agent_id == agent_id]:
+            self._wake(ticket)
+
+    async def wait(self, ticket: int, agent_id: str) -> None:
+        """Wait until woken."""
+        waiter = _Waiter(agent_id, asyncio.Event())
+        self._attempting.discard(ticket)
+        self._waiting[ticket] = waiter
+        self.dispatch()
+        await waiter.woken.wait()
+
+    def _wake(self, ticket: int) -> None:
+        waiter = self._waiting.pop(ticket)
+        self._attempting.add(ticket)
+        waiter.woken.set()
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimWaiter:
+    """One caller's place in line."""
+
+    waiters: ClaimWaiters
+    ticket: int
+    agent_id: str
+
+    async def next_chance(self) -> None:
+        """Wait until a claim may succeed (or fail for good)."""
+        await self.waiters.wait(self.ticket, self.agent_id)

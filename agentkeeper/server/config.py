@@ -1,0 +1,164 @@
+"""Settings of the daemon, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from agentkeeper.core import limits
+
+ADDR: Final = "0.0.0.0:7070"
+METRICS_ADDR: Final = "0.0.0.0:9090"
+ALONE: Final = "alone"
+_NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class ConfigError(Exception):
+    """The settings are wrong; the message names the one at fault and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, setting: str, *, port_zero: bool = False) -> Address:
+        """From `host:port`, `:port` meaning all interfaces. Raises `ConfigError`."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isascii() or not port.isdigit():
+            raise ConfigError(f"{setting}: {text!r} is not host:port")
+        if not (0 if port_zero else 1) <= int(port) <= 65_535:
+            raise ConfigError(f"{setting}: port {port} is out of range")
+        return cls(host.strip("[]") or "0.0.0.0", int(port))
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it means all interfaces."""
+        return self.host in ("0.0.0.0", "::")
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the daemon is to be. `check` before use."""
+
+    addr: Address = field(default_factory=lambda: Address.parse(ADDR, "--addr"))
+    metrics_addr: Address = field(
+        default_factory=lambda: Address.parse(METRICS_ADDR, "--metrics-addr")
+    )
+    metrics_addr_explicit: bool = False
+    data_dir: Path | None = None
+    node_id: str = ALONE
+    peers: Mapping[str, str] = field(default_factory=dict)
+    """Raft address of every replica by node id; empty for a daemon alone."""
+    advertise_addr: str = ""
+    """Where clients reach this replica; empty: derived from the others."""
+    raft_bind: str = ""
+    """Where to listen for the other replicas; empty: this replica's own entry in `peers`."""
+    raft_secret_file: Path | None = None
+    election_timeout_ms: int = 500
+    heartbeat_ms: int = 100
+
+    def endpoint(self) -> str:
+        """Where clients reach this replica."""
+        if self.advertise_addr:
+            return self.advertise_addr
+        if not self.addr.is_wildcard:
+            return str(self.addr)
+        if self.node_id in self.peers:
+            host = Address.parse(self.peers[self.node_id], "--peers").host
+            return str(Address(host, self.addr.port))
+        return str(Address("localhost", self.addr.port))
+
+    def raft_secret(self) -> str | None:
+        """The secret shared by the replicas. Raises `ConfigError`."""
+        if self.raft_secret_file is None:
+            return None
+        try:
+            secret = self.raft_secret_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--raft-secret-file: {error}") from error
+        if len(secret) < 16:
+            raise ConfigError("--raft-secret-file: holds fewer than 16 characters")
+        return secret
+
+    def check(self) -> None:
+        """Raise `ConfigError` if settings contradict each other."""
+        if self.heartbeat_ms * 3 >= self.election_timeout_ms:
+            raise ConfigError("--election-timeout-ms must be above three times --heartbeat-ms")
+        if self.peers:
+            self._check_cluster()
+        else:
+            self._check_alone()
+
+    def _check_alone(self) -> None:
+        for name, value in (
+            ("--node-id", "" if self.node_id == ALONE else self.node_id),
+            ("--raft-bind", self.raft_bind),
+            ("--raft-secret-file", self.raft_secret_file),
+        ):
+            if value:
+                raise ConfigError(f"{name} needs --peers; a daemon alone has no links")
+
+    def _check_cluster(self) -> None:
+        if self.node_id == ALONE:
+            raise ConfigError("--peers needs --node-id, which of them this replica is")
+        if self.node_id not in self.peers:
+            known = ", ".join(sorted(self.peers))
+            raise ConfigError(f"--node-id: {self.node_id!r} is not among --peers ({known})")
+        if len(self.peers) > limits.REPLICAS:
+            raise ConfigError(f"--peers: more than {limits.REPLICAS} replicas")
+        if self.data_dir is None:
+            raise ConfigError(
+                "--peers needs --data-dir: a replica that forgets its vote and its log on a "
+                "restart can lose what the cluster acknowledged"
+            )
+        addresses = [Address.parse(a, f"--peers {n}") for n, a in self.peers.items()]
+        if len(set(addresses)) < len(addresses):
+            raise ConfigError("--peers: two replicas have the same address")
+        if self.raft_bind:
+            addresses.append(Address.parse(self.raft_bind, "--raft-bind"))
+        elsewhere = [address for address in addresses if not _is_loopback(address.host)]
+        if elsewhere and self.raft_secret() is None:
+            raise ConfigError(
+                f"--raft-secret-file is needed, as {elsewhere[0]} is not on this machine: "
+                "without a secret whoever reaches the port controls the cluster"
+            )
+
+
+def parse_peers(text: str) -> dict[str, str]:
+    """From `a=host:port,b=host:port`. Raises `ConfigError`."""
+    peers: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        node_id, equals, address = part.partition("=")
+        if not equals or not _NODE_ID.fullmatch(node_id):
+            raise ConfigError(f"--peers: {part!r} is not name=host:port")
+        if node_id in peers:
+            raise ConfigError(f"--peers: {node_id!r} is there twice")
+        Address.parse(address, f"--peers {node_id}")
+        peers[node_id] = address
+    if not peers:
+        raise ConfigError("--peers: no replica is named")
+    return peers
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        pass
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(a).partition("%")[0]).is_loopback for a in found)

@@ -1,0 +1,255 @@
+"""The way of commands into the log: batched at the leader, forwarded by followers, retried.
+
+Every command has an id (session, number) that the state machine remembers, so handing it on again
+after a lost message or a change of leader is always safe; a command stays here until its entry is
+applied on this replica or its caller's time is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from agentkeeper.core import limits
+from agentkeeper.core.codec import pack, pack_batch, pack_commands, unpack_commands
+from agentkeeper.core.commands import Batch, Command, OpenSession
+from agentkeeper.core.records import Result
+from agentkeeper.server.errors import outcome_unknown, overloaded, unavailable
+from agentkeeper.server.machine import Applied
+from agentkeeper.server.messages import Forward, Forwarded
+
+log = structlog.get_logger(__name__)
+
+RESEND_S = 1.0
+"""A command handed on and not applied after this long is handed on again."""
+MESSAGE_OVERHEAD_BYTES = 64
+
+Key = tuple[str, int]
+
+
+def key_of(command: Command) -> Key:
+    """What identifies a command among those under way."""
+    if isinstance(command.body, OpenSession):
+        return (command.body.session_id, 0)
+    return (command.session_id, command.number)
+
+
+@dataclass(slots=True)
+class _Pending:
+    command: Command
+    size: int
+    decided: asyncio.Future[Result]
+    sent_s: float | None = None
+    """When it was last handed on, to the engine or the leader; None: never yet."""
+    queued: bool = True
+    callers: int = 0
+
+
+@dataclass(slots=True)
+class _Foreign:
+    """A batch that a follower forwarded."""
+
+    sender_id: str
+    number: int
+    commands: tuple[Command, ...]
+    size: int
+
+
+class Proposer:
+    """Commands of this replica under way, and, while it leads, those forwarded by others.
+
+    `propose(payload, commands)` puts a batch into the log if this replica leads and later calls
+    `proposed`; `send(node_id, message)` reaches another replica, best effort. One batch is on its
+    way at a time: what comes meanwhile goes into the next.
+    """
+
+    def __init__(
+        self,
+        propose: Callable[[bytes], None],
+        send: Callable[[str, Forward | Forwarded], bool],
+        stamp: Callable[[], tuple[int, int]],
+    ) -> None:
+        self._propose = propose
+        self._send = send
+        self._stamp = stamp
+        self._pending: dict[Key, _Pending] = {}
+        self._queue: deque[_Pending] = deque()
+        self._queue_bytes = 0
+        self._foreign: deque[_Foreign] = deque()
+        self._leading = False
+        self._leader_id: str | None = None
+        self._busy = False
+        """A batch is on its way, into the log or to the leader."""
+        self._tick = False
+        self._forward_number = 0
+        self._pump_scheduled = False
+
+    @property
+    def pending(self) -> int:
+        """Commands of this replica that are not decided yet."""
+        return len(self._pending)
+
+    async def submit(self, command: Command, deadline_s: float) -> Result:
+        """Get a command applied and return its result.
+
+        Raises `CallError`: overloaded, unavailable if it was never handed on by the deadline
+        (on the loop's clock), of unknown outcome otherwise.
+        """
+        loop = asyncio.get_running_loop()
+        key = key_of(command)
+        size = len(pack(command.body)) + MESSAGE_OVERHEAD_BYTES
+        if key in self._pending:
+            # A retry that overtook its first attempt on this replica: both get the one answer.
+            pending = self._pending[key]
+        elif len(self._pending) >= limits.PENDING_COMMANDS:
+            raise overloaded(f"{limits.PENDING_COMMANDS} commands are under way on this replica")
+        elif self._queue_bytes + size > limits.PENDING_BYTES:
+            raise overloaded(f"{limits.PENDING_BYTES} bytes of commands wait on this replica")
+        else:
+            pending = _Pending(command, size, loop.create_future())
+            self._pending[key] = pending
+            self._enqueue([pending])
+        pending.callers += 1
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                return await asyncio.shield(pending.decided)
+        except TimeoutError:
+            if pending.sent_s is not None:
+                raise outcome_unknown("not decided in time; it may still take effect") from None
+            raise unavailable("no leader could be reached") from None
+        finally:
+            pending.callers -= 1
+            if pending.callers == 0 and not pending.decided.done():
+                del self._pending[key]
+                pending.decided.cancel()
+
+    def applied(self, applied: Applied) -> None:
+        """Answer the commands of this replica that an entry decided."""
+        for command, result in zip(applied.batch.commands, applied.results, strict=True):
+            pending = self._pending.pop(key_of(command), None)
+            if pending is not None and not pending.decided.done():
+                pending.decided.set_result(result)
+
+    def lead(self) -> None:
+        """This replica's leadership is established: what waits goes into the log."""
+        self._change(True, None)
+
+    def follow(self, leader_id: str | None) -> None:
+        """Another replica leads, or nobody that is known."""
+        for foreign in self._foreign:
+            self._send(foreign.sender_id, Forwarded(foreign.number, False))
+        self._foreign.clear()
+        self._change(False, leader_id)
+
+    def tick(self) -> None:
+        """Put a batch into the log soon, even an empty one, so that time advances."""
+        if self._leading:
+            self._tick = True
+            self._schedule_pump()
+
+    def take(self, sender_id: str, forward: Forward, *, may_lead: bool) -> None:
+        """Accept commands forwarded by a follower, if this replica leads or is about to."""
+        if not may_lead or len(self._foreign) > limits.REPLICAS * 2:
+            self._send(sender_id, Forwarded(forward.number, False))
+            return
+        commands = unpack_commands(forward.commands)
+        self._foreign.append(_Foreign(sender_id, forward.number, commands, len(forward.commands)))
+        self._schedule_pump()
+
+    def proposed(self, committed: bool) -> None:
+        """The batch on its way into the log has ended."""
+        self._busy = False
+        if not committed:
+            self._resend(p for p in self._pending.values() if p.sent_s is not None)
+        self._schedule_pump()
+
+    def forwarded(self, answer: Forwarded) -> None:
+        """The leader has answered for the batch on its way to it."""
+        if self._leading or answer.number != self._forward_number:
+            return
+        self._busy = False
+        self._schedule_pump()
+
+    def sweep(self) -> None:
+        """Hand on again what has been out for too long. Called a few times a second."""
+        now_s = asyncio.get_running_loop().time()
+        late = [p for p in self._pending.values() if p.sent_s and now_s - p.sent_s > RESEND_S]
+        if late and not self._leading:
+            self._busy = False
+        self._resend(late)
+        self._schedule_pump()
+
+    def _change(self, leading: bool, leader_id: str | None) -> None:
+        self._leading, self._leader_id = leading, leader_id
+        self._busy = False
+        self._resend(p for p in self._pending.values() if p.sent_s is not None)
+        self._schedule_pump()
+
+    def _resend(self, pending: Iterable[_Pending]) -> None:
+        self._enqueue([p for p in pending if not p.queued])
+
+    def _enqueue(self, pending: list[_Pending]) -> None:
+        for p in pending:
+            p.queued = True
+            self._queue_bytes += p.size
+        self._queue.extend(pending)
+        self._schedule_pump()
+
+    def _schedule_pump(self) -> None:
+        if not self._pump_scheduled and not self._busy:
+            self._pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Send one batch of what waits."""
+        self._pump_scheduled = False
+        if self._busy:
+            return
+        if self._leading:
+            self._pump_into_log()
+        elif self._leader_id is not None:
+            commands = self._take_own(limits.BATCH_COMMANDS, limits.BATCH_BYTES)
+            if commands:
+                self._forward_number += 1
+                message = Forward(self._forward_number, pack_commands(commands))
+                # If there is no link just now, the sweep hands the commands on again.
+                self._busy = self._send(self._leader_id, message)
+
+    def _pump_into_log(self) -> None:
+        count, size = limits.BATCH_COMMANDS, limits.BATCH_BYTES
+        commands: list[Command] = []
+        while self._foreign and count > 0 and size > 0:
+            foreign = self._foreign.popleft()
+            commands.extend(foreign.commands)
+            count -= len(foreign.commands)
+            size -= foreign.size
+            self._send(foreign.sender_id, Forwarded(foreign.number, True))
+        commands.extend(self._take_own(count, size))
+        if not commands and not self._tick:
+            return
+        self._tick = False
+        self._busy = True
+        time_ms, wall_ms = self._stamp()
+        self._propose(pack_batch(Batch(time_ms, wall_ms, tuple(commands))))
+
+    def _take_own(self, count: int, size: int) -> list[Command]:
+        """Commands from the queue, within bounds; one is taken however large it is."""
+        now_s = asyncio.get_running_loop().time()
+        commands: list[Command] = []
+        while self._queue and len(commands) < count:
+            pending = self._queue[0]
+            if commands and pending.size > size:
+                break
+            self._queue.popleft()
+            self._queue_bytes -= pending.size
+            pending.queued = False
+            if pending.decided.done():
+                continue
+            size -= pending.size
+            pending.sent_s = now_s
+            commands.append(pending.command)
+        return commands

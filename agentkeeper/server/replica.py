@@ -1,0 +1,168 @@
+"""What the services see of this replica: submit a command, read the state, wait for things."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from agentkeeper.core import limits
+from agentkeeper.core.commands import Body, CloseSession, Command, OpenSession, Withdraw
+from agentkeeper.core.records import Refused, Result
+from agentkeeper.core.state import State
+from agentkeeper.search.lexical import LexicalIndex
+from agentkeeper.server.caller import Caller
+from agentkeeper.server.claims import ClaimWaiters
+from agentkeeper.server.errors import CallError, refused, unavailable
+from agentkeeper.server.machine import Machine
+from agentkeeper.server.own_session import Key, OwnSession
+from agentkeeper.server.proposer import Proposer
+from agentkeeper.server.reads import ReadRounds
+from agentkeeper.server.watch import WatchHub
+
+COMMAND_TIMEOUT_S: Final = 10.0
+"""How long a call without a nearer deadline waits for its command, a change of leader included."""
+LEADER_WAIT_S: Final = 3.0
+"""The same when no leader is known to begin with."""
+
+T = TypeVar("T")
+
+
+class Notices:
+    """Wakes whoever waits for something to happen to a subject."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    @contextlib.contextmanager
+    def about(self, *subjects: str) -> Iterator[asyncio.Event]:
+        """An event that is set when something happens to any of `subjects`."""
+        event = asyncio.Event()
+        for subject in subjects:
+            self._waiting.setdefault(subject, set()).add(event)
+        try:
+            yield event
+        finally:
+            for subject in subjects:
+                waiting = self._waiting[subject]
+                waiting.discard(event)
+                if not waiting:
+                    del self._waiting[subject]
+
+    def tell(self, subject: str) -> None:
+        """Something happened to `subject`."""
+        for event in self._waiting.get(subject, ()):
+            event.set()
+
+
+@dataclass(slots=True)
+class Replica:
+    """The parts of a replica that services work with. `draw_id` gives 32 fresh hex characters."""
+
+    node_id: str
+    machine: Machine
+    proposer: Proposer
+    reads: ReadRounds
+    hub: WatchHub
+    claims: ClaimWaiters
+    own_session: OwnSession
+    index: LexicalIndex
+    notices: Notices
+    draw_id: Callable[[], str]
+    leader_known: Callable[[], bool]
+    closing: asyncio.Event
+    background: set[asyncio.Task[Any]]
+
+    @property
+    def state(self) -> State:
+        """The state as of the last applied entry."""
+        return self.machine.state
+
+    async def submit(self, body: Body, caller: Caller) -> Result:
+        """Get a command applied. Raises `CallError`, also for a refusal of the state machine."""
+        return (await self.submit_keyed(body, caller))[1]
+
+    async def submit_keyed(self, body: Body, caller: Caller) -> tuple[Key, Result]:
+        """As `submit`; returns also the session and number under which the command ran."""
+        deadline_s = self.deadline_s(caller)
+        if caller.session_id:
+            key = (caller.session_id, caller.number)
+            command = Command(caller.identity, *key, caller.seen, body)
+            result = await self.proposer.submit(command, deadline_s)
+        else:
+            key, result = await self.own_session.submit(body, caller.identity, deadline_s)
+        if isinstance(result, Refused):
+            raise refused(result)
+        return key, result
+
+    async def read(self, caller: Caller) -> State:
+        """The state, linearizable as of now unless the caller is content with `stale`."""
+        if caller.stale:
+            index = caller.min_index
+        else:
+            index = await self.reads.index(self.deadline_s(caller))
+        try:
+            async with asyncio.timeout_at(self.deadline_s(caller)):
+                await self.machine.reach(index)
+        except TimeoutError:
+            raise unavailable(f"this replica has not reached index {index}", "behind") from None
+        return self.machine.state
+
+    def withdraw(self, key: Key) -> None:
+        """In the background, undo what the request `key` was given or waits for."""
+        self.spawn(self.submit(Withdraw(*key), Caller()))
+
+    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run `work` in the background; its errors don't matter to anybody."""
+
+        async def run() -> None:
+            with contextlib.suppress(CallError):
+                await work
+
+        task = asyncio.get_running_loop().create_task(run())
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
+    @contextlib.asynccontextmanager
+    async def session_of(self, caller: Caller) -> AsyncIterator[Caller]:
+        """The caller with a session: its own, or one for the duration of this call."""
+        if caller.session_id:
+            yield caller
+            return
+        session_id = self.draw_id()
+        body = OpenSession(session_id, limits.SESSION_TTL_MS_DEFAULT, limits.SESSION_WINDOW)
+        command = Command(caller.identity, "", 0, 0, body)
+        result = await self.proposer.submit(command, self.deadline_s(caller))
+        if isinstance(result, Refused):
+            raise refused(result)
+        try:
+            yield Caller(caller.identity, session_id, 1, deadline_s=caller.deadline_s)
+        finally:
+            self.spawn(self.submit(CloseSession(session_id), Caller(caller.identity)))
+
+    async def unless_closing(self, awaited: Coroutine[Any, Any, T]) -> T:
+        """Wait, but no longer than this replica serves; then raise `CallError` (unavailable)."""
+        loop = asyncio.get_running_loop()
+        waiting = loop.create_task(awaited)
+        closing = loop.create_task(self.closing.wait())
+        try:
+            await asyncio.wait((waiting, closing), return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+            raise shutting_down()
+        finally:
+            waiting.cancel()
+            closing.cancel()
+
+    def deadline_s(self, caller: Caller) -> float:
+        """When to give up on a command or read of this caller, on the loop's clock."""
+        wait_s = COMMAND_TIMEOUT_S if self.leader_known() else LEADER_WAIT_S
+        deadline_s = asyncio.get_running_loop().time() + wait_s
+        return deadline_s if caller.deadline_s is None else min(deadline_s, caller.deadline_s)
+
+
+def shutting_down() -> CallError:
+    """This replica is about to stop."""
+    return unavailable("this replica is shutting down", "shutting_down")

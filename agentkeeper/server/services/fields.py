@@ -1,0 +1,30 @@
+"""Fields that requests of several services have in common."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from agentkeeper.core import limits
+from agentkeeper.server import validation as v
+
+
+class HasAgentId(Protocol):
+    """A request with an agent id."""
+
+    agent_id: str
+
+
+class HasTaskId(Protocol):
+    """A request with a task id or lease key."""
+
+    task_id: str
+
+
+def agent_id_of(request: HasAgentId) -> str:
+    """The validated agent id."""
+    return v.line(request.agent_id, "agent_id", limits.AGENT_ID_BYTES)
+
+
+def task_id_of(request: HasTaskId) -> str:
+    """The validated task id or lease key."""
+    return v.line(request.task_id, "task_id", limits.TASK_ID_BYTES)

@@ -1,0 +1,111 @@
+"""LeaseService: acquire, wait in line, renew, release."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from agentkeeper._pb import agentkeeper_pb2 as pb
+from agentkeeper.core import commands as c
+from agentkeeper.core import limits
+from agentkeeper.core.records import Acquired, Lease
+from agentkeeper.server import convert
+from agentkeeper.server import validation as v
+from agentkeeper.server.caller import Caller
+from agentkeeper.server.errors import bad_field
+from agentkeeper.server.replica import Replica, shutting_down
+from agentkeeper.server.services.fields import agent_id_of, task_id_of
+from agentkeeper.server.services.method import Method, Unary
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseService:
+    """Handlers of agentkeeper.v1.LeaseService."""
+
+    replica: Replica
+
+    def methods(self) -> list[Method]:
+        """All methods of the service."""
+        return [
+            Unary("AcquireLease", pb.AcquireLeaseRequest, self.acquire_lease),
+            Unary("RenewLease", pb.RenewLeaseRequest, self.renew_lease),
+            Unary("ReleaseLease", pb.ReleaseLeaseRequest, self.release_lease),
+        ]
+
+    async def acquire_lease(
+        self, request: pb.AcquireLeaseRequest, caller: Caller
+    ) -> pb.AcquireLeaseResponse:
+        """Acquire a lease, at once or after waiting in line."""
+        body = c.AcquireLease(
+            task_id=task_id_of(request),
+            agent_id=agent_id_of(request),
+            ttl_ms=v.ttl_ms(request.ttl_seconds, limits.LEASE_TTL_MS_DEFAULT),
+            wait_ms=v.number(request.wait_ms, "wait_ms", 0, limits.WAIT_MS_MAX),
+            exclusive=request.exclusive,
+        )
+        if body.wait_ms:
+            async with self.replica.session_of(caller) as known_caller:
+                acquired = await self._in_line(body, known_caller)
+        else:
+            result = await self.replica.submit(body, caller)
+            acquired = result if isinstance(result, Acquired) else None
+        if acquired is None:
+            return pb.AcquireLeaseResponse(acquired=False)
+        return pb.AcquireLeaseResponse(
+            acquired=acquired.acquired, lease=convert.lease(acquired.lease)
+        )
+
+    async def renew_lease(
+        self, request: pb.RenewLeaseRequest, caller: Caller
+    ) -> pb.RenewLeaseResponse:
+        """Renew a held lease."""
+        ttl_ms = v.ttl_ms(request.ttl_seconds, 0)
+        body = c.RenewLease(task_id_of(request), agent_id_of(request), _token(request), ttl_ms)
+        lease = await self.replica.submit(body, caller)
+        assert isinstance(lease, Lease)
+        return pb.RenewLeaseResponse(lease=convert.lease(lease))
+
+    async def release_lease(
+        self, request: pb.ReleaseLeaseRequest, caller: Caller
+    ) -> pb.ReleaseLeaseResponse:
+        """Release a held lease."""
+        body = c.ReleaseLease(task_id_of(request), agent_id_of(request), _token(request))
+        await self.replica.submit(body, caller)
+        return pb.ReleaseLeaseResponse()
+
+    async def _in_line(self, body: c.AcquireLease, caller: Caller) -> Acquired | None:
+        """Wait for a grant and confirm it; None when the wait was in vain."""
+        key = (caller.session_id, caller.number)
+        deadline_s = asyncio.get_running_loop().time() + body.wait_ms / 1000
+        try:
+            with self.replica.notices.about(body.task_id, body.agent_id) as news:
+                while True:
+                    news.clear()
+                    result = await self.replica.submit(body, caller)
+                    if isinstance(result, Acquired):
+                        return result
+                    if not await self._granted(key, news, deadline_s):
+                        self.replica.withdraw(key)
+                        return None
+        except asyncio.CancelledError:
+            self.replica.withdraw(key)
+            raise
+
+    async def _granted(self, key: tuple[str, int], news: asyncio.Event, deadline_s: float) -> bool:
+        """Wait until the request has left its line; False when its time is over first."""
+        while key in self.replica.state.waiters:
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    await self.replica.unless_closing(news.wait())
+            except TimeoutError:
+                return False
+            news.clear()
+        if self.replica.closing.is_set():
+            raise shutting_down()
+        return True
+
+
+def _token(request: pb.RenewLeaseRequest | pb.ReleaseLeaseRequest) -> int:
+    if request.token.value == 0:
+        raise bad_field("token.value", "must be the token of the lease, which is never 0")
+    return request.token.value

@@ -1,0 +1,125 @@
+"""RegistryService: agents come, are found, and go."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from agentkeeper._pb import agentkeeper_pb2 as pb
+from agentkeeper.core import commands as c
+from agentkeeper.core import limits
+from agentkeeper.core.records import Agent, AgentStatus, NameConflict
+from agentkeeper.core.refusals import not_found
+from agentkeeper.core.state import State
+from agentkeeper.server import convert
+from agentkeeper.server import validation as v
+from agentkeeper.server.caller import Caller
+from agentkeeper.server.errors import bad_field, refused
+from agentkeeper.server.replica import Replica
+from agentkeeper.server.services.fields import agent_id_of
+from agentkeeper.server.services.method import Method, Stream, Unary
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryService:
+    """Handlers of agentkeeper.v1.RegistryService."""
+
+    replica: Replica
+
+    def methods(self) -> list[Method]:
+        """All methods of the service."""
+        return [
+            Unary("Register", pb.RegisterRequest, self.register),
+            Unary("Heartbeat", pb.HeartbeatRequest, self.heartbeat),
+            Unary("Deregister", pb.DeregisterRequest, self.deregister),
+            Unary("GetAgent", pb.GetAgentRequest, self.get_agent),
+            Unary("Find", pb.FindRequest, self.find),
+            Stream("Watch", pb.WatchRequest, self.watch),
+        ]
+
+    async def register(self, request: pb.RegisterRequest, caller: Caller) -> pb.RegisterResponse:
+        """Register a new agent."""
+        body = c.Register(
+            agent_id=self.replica.draw_id(),
+            card=convert.card_from(request.card),
+            ttl_ms=v.ttl_ms(request.ttl_seconds, limits.AGENT_TTL_MS_DEFAULT),
+            on_name_conflict=v.choice(request.on_name_conflict, "on_name_conflict", NameConflict),
+        )
+        agent = await self.replica.submit(body, caller)
+        assert isinstance(agent, Agent)
+        return pb.RegisterResponse(agent_id=agent.agent_id)
+
+    async def heartbeat(self, request: pb.HeartbeatRequest, caller: Caller) -> pb.HeartbeatResponse:
+        """Keep an agent ALIVE."""
+        await self.replica.submit(c.Heartbeat(agent_id_of(request)), caller)
+        return pb.HeartbeatResponse()
+
+    async def deregister(
+        self, request: pb.DeregisterRequest, caller: Caller
+    ) -> pb.DeregisterResponse:
+        """End an agent."""
+        await self.replica.submit(c.Deregister(agent_id_of(request)), caller)
+        return pb.DeregisterResponse()
+
+    async def get_agent(self, request: pb.GetAgentRequest, caller: Caller) -> pb.GetAgentResponse:
+        """Look one agent up."""
+        agent_id = agent_id_of(request)
+        agent = (await self.replica.read(caller)).agents.get(agent_id)
+        if agent is None:
+            raise refused(not_found("agent", agent_id))
+        return pb.GetAgentResponse(agent=convert.agent(agent))
+
+    async def find(self, request: pb.FindRequest, caller: Caller) -> pb.FindResponse:
+        """Find ALIVE agents that have the tools; rank them by the query."""
+        query = v.prose(request.query, "query", limits.QUERY_BYTES).strip()
+        tools = frozenset(v.lines(request.tools, "tools", limits.TOOLS, limits.NAME_BYTES))
+        limit = v.number(request.limit, "limit", 0, limits.FIND_LIMIT_MAX)
+        state = await self.replica.read(caller)
+        found = self._ranked(state, query, tools, limit or limits.FIND_LIMIT_DEFAULT)
+        return pb.FindResponse(agents=[convert.agent(agent) for agent in found])
+
+    async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[bytes]:
+        """Follow the events of some topics."""
+        topics = v.lines(request.topics, "topics", limits.TOPICS, limits.TOPIC_BYTES, empty=True)
+        after = await watch_from(self.replica, request, caller)
+        if not topics or "" in topics:
+            return self.replica.hub.follow(after, lambda event: True)
+        return self.replica.hub.follow(after, lambda event: event.topic.startswith(topics))
+
+    def _ranked(self, state: State, query: str, tools: frozenset[str], limit: int) -> list[Agent]:
+        def fits(agent_id: str) -> bool:
+            agent = state.agents.get(agent_id)
+            return (
+                agent is not None
+                and agent.status == AgentStatus.ALIVE
+                and state.tool_sets[agent_id] >= tools
+            )
+
+        ranked = [a for a, _ in self.replica.index.rank(query, fits, limit)] if query else []
+        if len(ranked) < limit:
+            # A query ranks and never filters: those that match nothing come last, by age.
+            taken = set(ranked)
+            others = (a for a in state.tool_sets if a not in taken and fits(a))
+            oldest = heapq.nsmallest(limit - len(ranked), others, key=lambda a: _order(state, a))
+            ranked.extend(oldest)
+        return [agent for a in ranked if (agent := state.agents.get(a)) is not None]
+
+
+def _order(state: State, agent_id: str) -> int:
+    agent = state.agents.get(agent_id)
+    return agent.order if agent is not None else 0
+
+
+async def watch_from(
+    replica: Replica, request: pb.WatchRequest | pb.WatchElectionRequest, caller: Caller
+) -> int:
+    """The sequence number after which a watch begins: as asked for, or now."""
+    last = (await replica.read(caller)).last_sequence
+    if not request.HasField("after_sequence"):
+        return last
+    after = request.after_sequence
+    if after > last:
+        raise bad_field("after_sequence", f"{after} is in the future; the last event is {last}")
+    replica.hub.check_kept(after)
+    return after

@@ -1,0 +1,175 @@
+"""TaskService: create, claim, complete, fail, look up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agentkeeper._pb import agentkeeper_pb2 as pb
+from agentkeeper.core import commands as c
+from agentkeeper.core import limits
+from agentkeeper.core.records import Result, Task, TaskStatus
+from agentkeeper.core.refusals import not_found
+from agentkeeper.core.state import State
+from agentkeeper.server import convert
+from agentkeeper.server import validation as v
+from agentkeeper.server.caller import Caller
+from agentkeeper.server.errors import CallError, bad_field, refused, too_large
+from agentkeeper.server.own_session import Key
+from agentkeeper.server.replica import Replica
+from agentkeeper.server.services.fields import agent_id_of, task_id_of
+from agentkeeper.server.services.method import Method, Unary
+
+
+@dataclass(frozen=True, slots=True)
+class TaskService:
+    """Handlers of agentkeeper.v1.TaskService."""
+
+    replica: Replica
+
+    def methods(self) -> list[Method]:
+        """All methods of the service."""
+        return [
+            Unary("CreateTask", pb.CreateTaskRequest, self.create_task),
+            Unary("ClaimTask", pb.ClaimTaskRequest, self.claim_task),
+            Unary("CompleteTask", pb.CompleteTaskRequest, self.complete_task),
+            Unary("FailTask", pb.FailTaskRequest, self.fail_task),
+            Unary("ExtendTask", pb.ExtendTaskRequest, self.extend_task),
+            Unary("RequeueTask", pb.RequeueTaskRequest, self.requeue_task),
+            Unary("GetTask", pb.GetTaskRequest, self.get_task),
+            Unary("ListTasks", pb.ListTasksRequest, self.list_tasks),
+        ]
+
+    async def create_task(
+        self, request: pb.CreateTaskRequest, caller: Caller
+    ) -> pb.CreateTaskResponse:
+        """Queue a new task."""
+        body = c.CreateTask(
+            task_id=self.replica.draw_id(),
+            type=v.line(request.type, "type", limits.NAME_BYTES),
+            input=v.blob(request.input, "input"),
+            required_tools=v.lines(
+                request.required_tools, "required_tools", limits.TOOLS, limits.NAME_BYTES
+            ),
+            max_retries=v.number(request.max_retries, "max_retries", 0, limits.RETRIES_MAX),
+            ttl_ms=v.ttl_ms(request.ttl_seconds, limits.TASK_TTL_MS_DEFAULT),
+            priority=v.number(
+                request.priority, "priority", -limits.PRIORITY_MAX, limits.PRIORITY_MAX
+            ),
+            idempotency_key=v.line(
+                request.idempotency_key, "idempotency_key", limits.NAME_BYTES, empty=True
+            ),
+        )
+        task = await self.replica.submit(body, caller)
+        assert isinstance(task, Task)
+        return pb.CreateTaskResponse(task=convert.task(task, self.replica.state))
+
+    async def claim_task(
+        self, request: pb.ClaimTaskRequest, caller: Caller
+    ) -> pb.ClaimTaskResponse:
+        """Wait until a task fits the agent, and claim it."""
+        body = c.ClaimTask(agent_id_of(request))
+        with self.replica.claims.waiting(body.agent_id) as place:
+            while True:
+                task = await self._attempt(body, caller)
+                if task is not None:
+                    return pb.ClaimTaskResponse(task=convert.task(task, self.replica.state))
+                await self.replica.unless_closing(place.next_chance())
+
+    async def complete_task(
+        self, request: pb.CompleteTaskRequest, caller: Caller
+    ) -> pb.CompleteTaskResponse:
+        """End a claimed task with its output."""
+        output = v.blob(request.output, "output")
+        await self.replica.submit(c.CompleteTask(*_claim_of(request), output), caller)
+        return pb.CompleteTaskResponse()
+
+    async def fail_task(self, request: pb.FailTaskRequest, caller: Caller) -> pb.FailTaskResponse:
+        """Report a claimed task as failed."""
+        reason = v.prose(request.reason, "reason", limits.REASON_BYTES)
+        await self.replica.submit(c.FailTask(*_claim_of(request), reason), caller)
+        return pb.FailTaskResponse()
+
+    async def extend_task(
+        self, request: pb.ExtendTaskRequest, caller: Caller
+    ) -> pb.ExtendTaskResponse:
+        """Give a claim more time."""
+        ttl_ms = v.ttl_ms(request.ttl_seconds, 0)
+        task = await self.replica.submit(c.ExtendTask(*_claim_of(request), ttl_ms), caller)
+        assert isinstance(task, Task)
+        return pb.ExtendTaskResponse(task=convert.task(task))
+
+    async def requeue_task(
+        self, request: pb.RequeueTaskRequest, caller: Caller
+    ) -> pb.RequeueTaskResponse:
+        """Make a DEAD task PENDING again."""
+        task = await self.replica.submit(c.RequeueTask(task_id_of(request)), caller)
+        assert isinstance(task, Task)
+        return pb.RequeueTaskResponse(task=convert.task(task))
+
+    async def get_task(self, request: pb.GetTaskRequest, caller: Caller) -> pb.GetTaskResponse:
+        """Look one task up."""
+        task_id = task_id_of(request)
+        state = await self.replica.read(caller)
+        task = state.tasks.get(task_id)
+        if task is None:
+            raise refused(not_found("task", task_id))
+        return pb.GetTaskResponse(task=convert.task(task, state))
+
+    async def list_tasks(
+        self, request: pb.ListTasksRequest, caller: Caller
+    ) -> pb.ListTasksResponse:
+        """All tasks of a status by age, or a page of them."""
+        status = v.choice(request.status, "status", (0, *TaskStatus))
+        limit = v.number(request.limit, "limit", 0, limits.LIST_LIMIT_MAX)
+        token = request.page_token
+        if token and not (token.isascii() and token.isdigit() and len(token) <= 16):
+            raise bad_field("page_token", "must be the next_page_token of an earlier answer")
+        state = await self.replica.read(caller)
+        response = pb.ListTasksResponse()
+        size = 0
+        for task in _tasks(state, status, int(token or 0)):
+            message = convert.task(task, state)
+            size += message.ByteSize() + 8
+            full = size > limits.RESPONSE_BYTES
+            if full and not limit:
+                raise too_large("ask for pages with limit and page_token")
+            if response.tasks and limit and (full or len(response.tasks) == limit):
+                response.next_page_token = str(task.order - 1)
+                break
+            response.tasks.append(message)
+        return response
+
+    async def _attempt(self, body: c.ClaimTask, caller: Caller) -> Task | None:
+        """Try to claim once. If the call ends before the outcome is known, give the claim back."""
+        attempt = asyncio.ensure_future(self.replica.submit_keyed(body, caller))
+        try:
+            result = (await asyncio.shield(attempt))[1]
+        except asyncio.CancelledError:
+            attempt.add_done_callback(self._give_back)
+            raise
+        return result if isinstance(result, Task) else None
+
+    def _give_back(self, attempt: asyncio.Future[tuple[Key, Result]]) -> None:
+        if attempt.cancelled() or isinstance(attempt.exception(), CallError):
+            return
+        key, result = attempt.result()
+        if isinstance(result, Task):
+            self.replica.withdraw(key)
+
+
+def _tasks(state: State, status: int, after_order: int) -> Iterator[Task]:
+    fitting = (
+        task
+        for task in state.tasks.values()
+        if task.order > after_order and status in (0, task.status)
+    )
+    yield from sorted(fitting, key=lambda task: task.order)
+
+
+def _claim_of(
+    request: pb.CompleteTaskRequest | pb.FailTaskRequest | pb.ExtendTaskRequest,
+) -> tuple[str, str, int]:
+    """Task, agent and claim token of a request about a claim."""
+    return task_id_of(request), agent_id_of(request), request.claim_token

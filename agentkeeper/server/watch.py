@@ -1,0 +1,98 @@
+"""Watches: each watcher walks the events kept in the state at its own pace.
+
+There is no queue per watcher. The state keeps a bounded run of events; a watcher holds the number
+of the next one it wants. One that falls behind that run is cut, and costs nobody else anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+
+from agentkeeper.core import limits
+from agentkeeper.core.records import Event
+from agentkeeper.server.errors import CallError, overloaded, unavailable
+from agentkeeper.server.machine import Machine
+
+ENCODED_KEPT = 4_096
+
+Accepts = Callable[[Event], bool]
+
+
+class WatchHub:
+    """Watchers of one replica. `encode` gives an event's bytes for clients."""
+
+    def __init__(self, machine: Machine, encode: Callable[[Event], bytes]) -> None:
+        self._machine = machine
+        self._encode = encode
+        self._encoded: OrderedDict[int, bytes] = OrderedDict()
+        self._news = asyncio.Event()
+        self._cut: CallError | None = None
+        self.watchers = 0
+
+    def wake(self) -> None:
+        """There are new events."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def cut(self, error: CallError | None) -> None:
+        """End all watches with `error`, and refuse new ones, until called with None."""
+        self._cut = error
+        self.wake()
+
+    async def follow(self, after: int, accepts: Accepts) -> AsyncIterator[bytes]:
+        """Yield the encoded events after sequence number `after` that `accepts`.
+
+        Raises `CallError`: OUT_OF_RANGE if the next event is no longer kept to begin with,
+        RESOURCE_EXHAUSTED if that happens later, and what `cut` was given.
+        """
+        if self.watchers >= limits.WATCHERS:
+            raise overloaded(f"{limits.WATCHERS} watches are open on this replica")
+        self.check_kept(after)
+        self.watchers += 1
+        try:
+            while True:
+                if self._cut is not None:
+                    raise self._cut
+                news, state = self._news, self._machine.state
+                if after + 1 < state.first_sequence:
+                    raise CallError(
+                        "RESOURCE_EXHAUSTED",
+                        "slow_watcher",
+                        f"read too slowly: events before {state.first_sequence} are gone; "
+                        f"resume after {after} to be told what is missing",
+                    )
+                if after >= state.last_sequence:
+                    await news.wait()
+                    continue
+                after += 1
+                event = state.events.get(after)
+                if event is not None and accepts(event):
+                    yield self._bytes(event)
+        finally:
+            self.watchers -= 1
+
+    def check_kept(self, after: int) -> None:
+        """Raise OUT_OF_RANGE unless the event after `after` is kept or still to come."""
+        first = self._machine.state.first_sequence
+        if after + 1 < first:
+            raise CallError(
+                "OUT_OF_RANGE",
+                "compacted",
+                f"after_sequence: the oldest event available is {first}",
+                field="after_sequence",
+            )
+
+    def _bytes(self, event: Event) -> bytes:
+        encoded = self._encoded.get(event.sequence)
+        if encoded is None:
+            encoded = self._encoded[event.sequence] = self._encode(event)
+            if len(self._encoded) > ENCODED_KEPT:
+                self._encoded.popitem(last=False)
+        return encoded
+
+
+def no_leader_cut() -> CallError:
+    """What watches end with on a replica that has lost its leader."""
+    return unavailable("this replica has lost its leader; resume at another one", "no_leader")
