@@ -1,0 +1,1 @@
+"""Figures of the product, measured over real processes. Each module is a command."""
