@@ -99,7 +99,8 @@ DIGEST_BACKLOG: Final = 256
 # On each replica, outside the state.
 REQUEST_BYTES: Final = 4_194_304
 RESPONSE_BYTES: Final = 4_000_000
-BATCH_COMMANDS: Final = 1_024
+BATCH_COMMANDS: Final = 256
+"""Of one replica; an entry may carry as many of each. Few enough that applying stalls nobody."""
 BATCH_BYTES: Final = 2_097_152
 PENDING_COMMANDS: Final = 8_192
 """Commands of one replica waiting to be decided; more are refused as overload."""
@@ -107,6 +108,4 @@ PENDING_BYTES: Final = 67_108_864
 PENDING_READS: Final = 8_192
 CLAIM_WAITERS: Final = 10_000
 WATCHERS: Final = 2_000
-WATCHER_BACKLOG: Final = 4_096
-"""Events a watcher may be behind before it is cut."""
 CONCURRENT_CALLS: Final = 20_000

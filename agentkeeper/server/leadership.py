@@ -92,8 +92,8 @@ class Leadership:
 
     def takeover_ended(self, committed: bool) -> None:
         """The takeover's proposal has ended; if it failed while this replica leads, try again."""
-        if not committed and self._phase is _Phase.TAKING_OVER:
-            self._take_over()
+        if not committed:
+            asyncio.get_running_loop().call_later(TICK_S, self._take_over)
 
     def applied(self, applied: Applied) -> None:
         """Notice the own takeover, and work that is left over or due next."""
@@ -135,6 +135,8 @@ class Leadership:
             self._due = asyncio.get_running_loop().call_later(wait_s + 0.001, self.tick)
 
     def _take_over(self) -> None:
+        if self._phase is not _Phase.TAKING_OVER:
+            return
         state = self._machine.state
         body = Takeover(limits.TAKEOVER_GRACE_MS)
         command = Command(self._node_id, "", 0, 0, body)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from agentkeeper.core import limits, refusals
@@ -21,6 +22,14 @@ TTL_MS: Final = 3_600_000
 Key = tuple[str, int]
 
 
+@dataclass(slots=True)
+class _Open:
+    session_id: str
+    number: int = 0
+    unanswered: dict[int, None] = field(default_factory=dict)
+    """Request numbers under way, in rising order."""
+
+
 class OwnSession:
     """Numbers commands and tells the state machine which answers have arrived."""
 
@@ -28,45 +37,39 @@ class OwnSession:
         self._identity = REPLICA + node_id
         self._proposer = proposer
         self._draw_id = draw_id
-        self._session_id = ""
-        self._number = 0
-        self._unanswered: dict[int, None] = {}
-        self._opening: asyncio.Lock = asyncio.Lock()
+        self._open: _Open | None = None
+        self._opening = asyncio.Lock()
 
     async def submit(self, body: Body, identity: str, deadline_s: float) -> tuple[Key, Result]:
         """Get a command applied; returns its key in this session and its result."""
         while True:
-            if not self._session_id:
-                await self._open(deadline_s)
-            if len(self._unanswered) >= limits.REPLICA_SESSION_WINDOW:
+            session = self._open or await self._reopen(deadline_s)
+            if len(session.unanswered) >= limits.REPLICA_SESSION_WINDOW:
                 raise overloaded("too many commands under way on this replica")
-            session_id = self._session_id
-            self._number += 1
-            number = self._number
-            self._unanswered[number] = None
-            seen = next(iter(self._unanswered)) - 1
+            session.number += 1
+            number = session.number
+            session.unanswered[number] = None
+            seen = next(iter(session.unanswered)) - 1
             try:
-                command = Command(identity, session_id, number, seen, body)
+                command = Command(identity, session.session_id, number, seen, body)
                 result = await self._proposer.submit(command, deadline_s)
             finally:
-                self._unanswered.pop(number, None)
+                del session.unanswered[number]
             if isinstance(result, Refused) and result.reason == refusals.SESSION_EXPIRED:
                 # Idle for longer than its time to live; nothing was done.
-                if self._session_id == session_id:
-                    self._session_id = ""
+                if self._open is session:
+                    self._open = None
                 continue
-            return (session_id, number), result
+            return (session.session_id, number), result
 
-    async def _open(self, deadline_s: float) -> None:
+    async def _reopen(self, deadline_s: float) -> _Open:
         async with self._opening:
-            if self._session_id:
-                return
-            session_id = self._draw_id()
-            body = OpenSession(session_id, TTL_MS, limits.REPLICA_SESSION_WINDOW)
-            command = Command(self._identity, "", 0, 0, body)
-            result = await self._proposer.submit(command, deadline_s)
-            if isinstance(result, Refused):
-                raise refused(result)
-            self._number = 0
-            self._unanswered = {}
-            self._session_id = session_id
+            if self._open is None:
+                session_id = self._draw_id()
+                body = OpenSession(session_id, TTL_MS, limits.REPLICA_SESSION_WINDOW)
+                command = Command(self._identity, "", 0, 0, body)
+                result = await self._proposer.submit(command, deadline_s)
+                if isinstance(result, Refused):
+                    raise refused(result)
+                self._open = _Open(session_id)
+            return self._open

@@ -8,6 +8,7 @@ applied on this replica or its caller's time is up.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,8 +25,12 @@ from agentkeeper.server.messages import Forward, Forwarded
 
 log = structlog.get_logger(__name__)
 
-RESEND_S = 1.0
-"""A command handed on and not applied after this long is handed on again."""
+ANSWER_S = 1.0
+"""Commands that the leader has not confirmed to have taken after this long are sent again,"""
+DECISION_S = 5.0
+"""and those it has taken, if they are not applied after this long."""
+PAUSE_S = 0.02
+"""Before the next batch, when the engine did not take the last one."""
 MESSAGE_OVERHEAD_BYTES = 64
 
 Key = tuple[str, int]
@@ -43,8 +48,10 @@ class _Pending:
     command: Command
     size: int
     decided: asyncio.Future[Result]
-    sent_s: float | None = None
-    """When it was last handed on, to the engine or the leader; None: never yet."""
+    sent: bool = False
+    """Whether it was ever handed on, to the engine or the leader."""
+    late_s: float = math.inf
+    """When to hand it on again, unless something else says so before."""
     queued: bool = True
     callers: int = 0
 
@@ -86,6 +93,8 @@ class Proposer:
         """A batch is on its way, into the log or to the leader."""
         self._tick = False
         self._forward_number = 0
+        self._forwarded: list[_Pending] = []
+        """The batch last sent to the leader."""
         self._pump_scheduled = False
 
     @property
@@ -118,7 +127,7 @@ class Proposer:
             async with asyncio.timeout_at(deadline_s):
                 return await asyncio.shield(pending.decided)
         except TimeoutError:
-            if pending.sent_s is not None:
+            if pending.sent:
                 raise outcome_unknown("not decided in time; it may still take effect") from None
             raise unavailable("no leader could be reached") from None
         finally:
@@ -162,23 +171,27 @@ class Proposer:
 
     def proposed(self, committed: bool) -> None:
         """The batch on its way into the log has ended."""
-        self._busy = False
-        if not committed:
-            self._resend(p for p in self._pending.values() if p.sent_s is not None)
-        self._schedule_pump()
+        if committed:
+            self._busy = False
+            self._schedule_pump()
+        else:
+            asyncio.get_running_loop().call_later(PAUSE_S, self._propose_again)
 
     def forwarded(self, answer: Forwarded) -> None:
         """The leader has answered for the batch on its way to it."""
         if self._leading or answer.number != self._forward_number:
             return
+        now_s = asyncio.get_running_loop().time()
+        for pending in self._forwarded:
+            pending.late_s = now_s + (DECISION_S if answer.taken else ANSWER_S)
         self._busy = False
         self._schedule_pump()
 
     def sweep(self) -> None:
         """Hand on again what has been out for too long. Called a few times a second."""
         now_s = asyncio.get_running_loop().time()
-        late = [p for p in self._pending.values() if p.sent_s and now_s - p.sent_s > RESEND_S]
-        if late and not self._leading:
+        late = [p for p in self._pending.values() if p.late_s < now_s]
+        if late:
             self._busy = False
         self._resend(late)
         self._schedule_pump()
@@ -186,8 +199,12 @@ class Proposer:
     def _change(self, leading: bool, leader_id: str | None) -> None:
         self._leading, self._leader_id = leading, leader_id
         self._busy = False
-        self._resend(p for p in self._pending.values() if p.sent_s is not None)
-        self._schedule_pump()
+        self._resend(self._pending.values())
+
+    def _propose_again(self) -> None:
+        if self._leading:
+            self._busy = False
+            self._resend(self._pending.values())
 
     def _resend(self, pending: Iterable[_Pending]) -> None:
         self._enqueue([p for p in pending if not p.queued])
@@ -212,23 +229,32 @@ class Proposer:
         if self._leading:
             self._pump_into_log()
         elif self._leader_id is not None:
-            commands = self._take_own(limits.BATCH_COMMANDS, limits.BATCH_BYTES)
-            if commands:
-                self._forward_number += 1
-                message = Forward(self._forward_number, pack_commands(commands))
-                # If there is no link just now, the sweep hands the commands on again.
-                self._busy = self._send(self._leader_id, message)
+            self._pump_to_leader(self._leader_id)
+
+    def _pump_to_leader(self, leader_id: str) -> None:
+        batch = self._take_own(limits.BATCH_BYTES)
+        if not batch:
+            return
+        late_s = asyncio.get_running_loop().time() + ANSWER_S
+        for pending in batch:
+            pending.late_s = late_s
+        self._forwarded = batch
+        self._forward_number += 1
+        commands = pack_commands([pending.command for pending in batch])
+        # If there is no link just now, the sweep sends the commands again.
+        self._busy = self._send(leader_id, Forward(self._forward_number, commands))
 
     def _pump_into_log(self) -> None:
-        count, size = limits.BATCH_COMMANDS, limits.BATCH_BYTES
+        size = limits.BATCH_BYTES
         commands: list[Command] = []
-        while self._foreign and count > 0 and size > 0:
+        while self._foreign and (not commands or self._foreign[0].size <= size):
             foreign = self._foreign.popleft()
             commands.extend(foreign.commands)
-            count -= len(foreign.commands)
             size -= foreign.size
             self._send(foreign.sender_id, Forwarded(foreign.number, True))
-        commands.extend(self._take_own(count, size))
+        if not commands or (self._queue and self._queue[0].size <= size):
+            own = self._take_own(size)
+            commands.extend([pending.command for pending in own])
         if not commands and not self._tick:
             return
         self._tick = False
@@ -236,13 +262,12 @@ class Proposer:
         time_ms, wall_ms = self._stamp()
         self._propose(pack_batch(Batch(time_ms, wall_ms, tuple(commands))))
 
-    def _take_own(self, count: int, size: int) -> list[Command]:
-        """Commands from the queue, within bounds; one is taken however large it is."""
-        now_s = asyncio.get_running_loop().time()
-        commands: list[Command] = []
-        while self._queue and len(commands) < count:
+    def _take_own(self, size: int) -> list[_Pending]:
+        """Commands from the queue, within bounds; the first is taken however large it is."""
+        batch: list[_Pending] = []
+        while self._queue and len(batch) < limits.BATCH_COMMANDS:
             pending = self._queue[0]
-            if commands and pending.size > size:
+            if batch and pending.size > size:
                 break
             self._queue.popleft()
             self._queue_bytes -= pending.size
@@ -250,6 +275,7 @@ class Proposer:
             if pending.decided.done():
                 continue
             size -= pending.size
-            pending.sent_s = now_s
-            commands.append(pending.command)
-        return commands
+            pending.sent = True
+            pending.late_s = math.inf
+            batch.append(pending)
+        return batch

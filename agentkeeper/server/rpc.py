@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -113,8 +114,9 @@ def _stream(method: Stream, around: Surroundings) -> Callable[..., Any]:
             events = await method.handle(decode(method.request_type, data), caller)
             # The subscription is live: a client that waits for these misses nothing after them.
             await context.send_initial_metadata(((INDEX, str(around.applied_index())),))
-            async for event in events:
-                yield event
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    yield event
         except Exception as error:
             await _abort(context, around, method.name, error)
             raise

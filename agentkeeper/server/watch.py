@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from agentkeeper.core import limits
 from agentkeeper.core.records import Event
@@ -38,10 +38,12 @@ class WatchHub:
 
     def cut(self, error: CallError | None) -> None:
         """End all watches with `error`, and refuse new ones, until called with None."""
+        if error is None and self._cut is None:
+            return
         self._cut = error
         self.wake()
 
-    async def follow(self, after: int, accepts: Accepts) -> AsyncIterator[bytes]:
+    async def follow(self, after: int, accepts: Accepts) -> AsyncGenerator[bytes, None]:
         """Yield the encoded events after sequence number `after` that `accepts`.
 
         Raises `CallError`: OUT_OF_RANGE if the next event is no longer kept to begin with,

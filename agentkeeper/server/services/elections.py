@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
@@ -49,7 +50,7 @@ class ElectionService:
 
     async def watch_election(
         self, request: pb.WatchElectionRequest, caller: Caller
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Tell the present state, unless resuming, then every change."""
         group = _group(request)
         after = await watch_from(self.replica, request, caller)
@@ -63,8 +64,8 @@ class ElectionService:
 
 
 async def _with_present_state(
-    election: Election, changes: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
+    election: Election, changes: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
     present = Event(
         sequence=election.changed_sequence,
         topic=CHANGED,
@@ -73,9 +74,10 @@ async def _with_present_state(
         wall_ms=election.elected_wall_ms,
         payload=pack(election),
     )
-    yield convert.event(present).SerializeToString()
-    async for change in changes:
-        yield change
+    async with contextlib.aclosing(changes):
+        yield convert.event(present).SerializeToString()
+        async for change in changes:
+            yield change
 
 
 def _group(request: pb.CampaignRequest | pb.ResignRequest | pb.WatchElectionRequest) -> str:

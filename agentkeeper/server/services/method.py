@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Stream:
 
     name: str
     request_type: type[Message]
-    handle: Callable[[Any, Caller], Awaitable[AsyncIterator[bytes]]]
+    handle: Callable[[Any, Caller], Awaitable[AsyncGenerator[bytes, None]]]
 
 
 Method = Unary | Stream

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
@@ -79,7 +79,7 @@ class RegistryService:
         found = self._ranked(state, query, tools, limit or limits.FIND_LIMIT_DEFAULT)
         return pb.FindResponse(agents=[convert.agent(agent) for agent in found])
 
-    async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[bytes]:
+    async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncGenerator[bytes, None]:
         """Follow the events of some topics."""
         topics = v.lines(request.topics, "topics", limits.TOPICS, limits.TOPIC_BYTES, empty=True)
         after = await watch_from(self.replica, request, caller)
