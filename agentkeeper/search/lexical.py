@@ -9,21 +9,19 @@ that a word most agents use counts little, never against them).
 Whole names, tools and capability names are terms of their own, which only an identifier in the
 query or the query as a whole can hit; a hit outweighs any sum of words.
 
-A query reads its rarest terms first. As soon as the words not yet read cannot lift an agent that
-has not shown up among the best, they only settle the order of those that have (Turtle and Flood,
-"Query evaluation: strategies and optimizations", IPM 31(6), 1995, "max_score"); that changes no
-result. Only when a query would read more than `MAX_READS` entries, as ten words of which
-10,000 agents have every second do, does it settle for the `MAX_CONTENDERS` best by its rarest
-words: long queries cost a bounded amount.
+Common words cost little, since `selection` reads the rarest terms first and stops looking for
+agents as soon as it can. Only when a query would read more than `MAX_READS` entries, as ten words
+of which 10,000 agents have every second do, does it settle for the `MAX_CONTENDERS` best by its
+rarest words: long queries cost a bounded amount.
 """
 
-import heapq
 import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from agentkeeper.search.selection import Clause, Selection
 from agentkeeper.search.text import fold, query_identifiers, query_terms, terms
 
 K1 = 1.2
@@ -37,7 +35,6 @@ _CAPABILITY_WEIGHT = 8
 _METADATA_WEIGHT = 1
 
 # Whole names are terms too, told apart from words by a sign that no word contains.
-_EXACT = "="
 _EXACT_ID = "=id="
 _EXACT_NAME = "=name="
 _EXACT_TOOL = "=tool="
@@ -53,8 +50,6 @@ MAX_READS = 50_000
 MAX_CONTENDERS = 1_000
 """Or the limit, if that is higher: who stays in the race of a query beyond MAX_READS."""
 
-_EMPTY: dict[str, int] = {}
-
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -67,15 +62,6 @@ class Document:
     capabilities: tuple[tuple[str, str], ...]
     """(name, description)"""
     metadata: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Clause:
-    """A term of a query: who has it, and the most that it can add to a score."""
-
-    bound: float
-    term: str
-    posting: dict[str, int]
 
 
 class LexicalIndex:
@@ -120,98 +106,47 @@ class LexicalIndex:
         """
         if limit <= 0:
             return []
-        return _best(self._score(self._clauses(query), among, limit), limit)
+        clauses = self._clauses(query)
+        selection = Selection(self._lengths, among, limit)
+        read, remaining = 0.0, math.fsum(clause.bound for clause in clauses)
+        reads = 0
+        for clause in clauses:
+            if read > remaining:
+                selection.settle(remaining)
+            if not selection.closed and reads and reads + len(clause.posting) > MAX_READS:
+                selection.close(MAX_CONTENDERS)
+            selection.add(clause)
+            read, remaining = read + clause.bound, remaining - clause.bound
+            reads += len(clause.posting)
+        return selection.best(limit)
 
-    def _clauses(self, query: str) -> list[_Clause]:
+    def _clauses(self, query: str) -> list[Clause]:
         """What the query asks for and somebody has, the rarest first."""
         clauses = []
         for guesses in query_identifiers(query):
             hits = (self._named(guess) for guess in guesses)
             clauses += next((hit for hit in hits if hit), [])
-        for term in query_terms(query):
-            posting = self._postings.get(term, _EMPTY)
-            if posting:
-                clauses.append(_Clause(self._idf(posting) * (K1 + 1), term, posting))
+        clauses += [self._word(term) for term in query_terms(query) if term in self._postings]
         distinct = {clause.term: clause for clause in clauses}
         ordered = sorted(distinct.values(), key=lambda clause: (-clause.bound, clause.term))
         return ordered[:MAX_QUERY_TERMS]
 
-    def _named(self, name: str) -> list[_Clause]:
+    def _named(self, name: str) -> list[Clause]:
         """The agents whose id, name or tool this is."""
         terms_of = ((kind + name, bound) for kind, bound in _EXACT_BOUNDS.items())
         return [
-            _Clause(bound, term, self._postings[term])
+            Clause(term, self._postings[term], bound)
             for term, bound in terms_of
             if term in self._postings
         ]
 
-    def _idf(self, posting: dict[str, int]) -> float:
+    def _word(self, term: str) -> Clause:
+        posting = self._postings[term]
         having = len(posting)
-        return math.log1p((len(self) - having + 0.5) / (having + 0.5))
-
-    def _score(
-        self, clauses: list[_Clause], among: Callable[[str], bool] | None, limit: int
-    ) -> dict[str, float]:
-        """Scores of at least the `limit` best agents."""
-        scores: dict[str, float] = {}
-        refused: set[str] = set()
-        read, remaining = 0.0, math.fsum(clause.bound for clause in clauses)
-        reads = 0
-        closed = False
-        for clause in clauses:
-            if read > remaining:
-                settled = _settled(scores, remaining, limit)
-                closed = closed or settled is not None
-                scores = scores if settled is None else settled
-            if not closed and reads and reads + len(clause.posting) > MAX_READS:
-                closed = True
-                scores = dict(_best(scores, max(limit, MAX_CONTENDERS)))
-            read, remaining = read + clause.bound, remaining - clause.bound
-            reads += len(clause.posting)
-            if closed:
-                self._refine(clause, scores)
-            else:
-                self._admit(clause, scores, refused, among)
-        return scores
-
-    def _admit(
-        self,
-        clause: _Clause,
-        scores: dict[str, float],
-        refused: set[str],
-        among: Callable[[str], bool] | None,
-    ) -> None:
-        """Adds what a term gives to everybody who has it and may be found."""
-        bound, fixed, slope = self._shape(clause)
-        lengths, known = self._lengths, scores.get
-        for agent_id, weight in clause.posting.items():
-            score = known(agent_id)
-            if score is None:
-                if agent_id in refused:
-                    continue
-                if among is not None and not among(agent_id):
-                    refused.add(agent_id)
-                    continue
-                score = 0.0
-            saturation = fixed + slope * lengths[agent_id]
-            scores[agent_id] = score + bound * weight / (weight + saturation)
-
-    def _refine(self, clause: _Clause, scores: dict[str, float]) -> None:
-        """Adds what a term gives to those who are in the race already."""
-        bound, fixed, slope = self._shape(clause)
-        posting, lengths = clause.posting, self._lengths
-        for agent_id in scores:
-            weight = posting.get(agent_id)
-            if weight is not None:
-                saturation = fixed + slope * lengths[agent_id]
-                scores[agent_id] += bound * weight / (weight + saturation)
-
-    def _shape(self, clause: _Clause) -> tuple[float, float, float]:
-        """A clause's bound, and what its weights saturate against: fixed, and by length."""
-        if clause.term.startswith(_EXACT):
-            return clause.bound, 0.0, 0.0
+        idf = math.log1p((len(self) - having + 0.5) / (having + 0.5))
         k1 = K1 * _WORD
-        return clause.bound, k1 * (1 - B), k1 * B * len(self) / self._total_length
+        slope = k1 * B * len(self) / self._total_length
+        return Clause(term, posting, idf * (K1 + 1), k1 * (1 - B), slope)
 
 
 def _weigh(document: Document) -> tuple[dict[str, int], int]:
@@ -251,25 +186,3 @@ def _exact(document: Document) -> Iterator[tuple[str, str]]:
         yield _EXACT_TOOL, tool
     for name, _ in document.capabilities:
         yield _EXACT_TOOL, name
-
-
-def _settled(scores: dict[str, float], remaining: float, limit: int) -> dict[str, float] | None:
-    """Those who can still be among the best, if nobody else can; None while others can."""
-    if len(scores) < limit:
-        return None
-    least = heapq.nlargest(limit, scores.values())[-1]
-    margin = remaining * (1 + 1e-9)  # the bounds were added up in another order
-    if least <= margin:
-        return None
-    return {agent_id: score for agent_id, score in scores.items() if score + margin >= least}
-
-
-def _best(scores: dict[str, float], limit: int) -> list[tuple[str, float]]:
-    """The best, without sorting all: ties at the end of the list may be many."""
-    if len(scores) <= limit:
-        return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-    least = heapq.nlargest(limit, scores.values())[-1]
-    above = [item for item in scores.items() if item[1] > least]
-    ties = (agent_id for agent_id, score in scores.items() if score == least)
-    above.sort(key=lambda item: (-item[1], item[0]))
-    return above + [(agent_id, least) for agent_id in heapq.nsmallest(limit - len(above), ties)]

@@ -1,0 +1,129 @@
+"""The best few of many agents, whose scores grow term by term.
+
+A query reads its rarest terms first. As soon as the terms not yet read cannot lift an agent that
+has not shown up among the best, they only settle the order of those that have (Turtle and Flood,
+"Query evaluation: strategies and optimizations", IPM 31(6), 1995, "max_score"); that changes no
+result.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+_SLACK = 1 + 1e-9  # sums of the same numbers in another order differ by less
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A term of a query: who has it with what weight, and what it gives.
+
+    An agent gets `bound` times weight / (weight + fixed + slope * the agent's length).
+    """
+
+    term: str
+    posting: dict[str, int]
+    bound: float
+    fixed: float = 0.0
+    slope: float = 0.0
+
+
+class Selection:
+    """The `limit` best agents for which `among` holds, ties by agent id."""
+
+    def __init__(
+        self, lengths: dict[str, int], among: Callable[[str], bool] | None, limit: int
+    ) -> None:
+        self._lengths = lengths
+        self._among = among
+        self._limit = limit
+        self._scores: dict[str, float] = {}
+        self._answers: dict[str, bool] = {}
+        self._strict = False
+        self.closed = False
+        """Nobody new is let in."""
+
+    def add(self, clause: Clause) -> None:
+        """Gives those who have the term what it adds to their scores."""
+        if self.closed:
+            self._refine(clause)
+        else:
+            self._admit(clause)
+
+    def settle(self, remaining: float) -> None:
+        """Lets nobody else in, and drops who is beaten, if no score can still rise by more."""
+        best = self.best(self._limit)
+        if len(best) == self._limit and best[-1][1] > remaining * _SLACK:
+            self.closed = True
+            least = best[-1][1] - remaining * _SLACK
+            self._scores = {a: score for a, score in self._scores.items() if score >= least}
+
+    def close(self, keep: int) -> None:
+        """Lets nobody else in, and keeps only the best so far."""
+        self.closed = True
+        self._scores = dict(self.best(max(keep, self._limit)))
+
+    def best(self, count: int) -> list[tuple[str, float]]:
+        """The best by what has been added so far."""
+        found: list[tuple[str, float]] = []
+        if not self._strict:
+            patience = 4 * count + 64
+            for agent_id, score in islice(_best_first(self._scores, count), patience):
+                if self._fits(agent_id):
+                    found.append((agent_id, score))
+                    if len(found) == count:
+                        return found
+            if patience >= len(self._scores):
+                return found
+            # Few of the best fit: from here on it is cheaper to look at those who do alone.
+            self._strict = True
+            self._scores = {a: score for a, score in self._scores.items() if self._fits(a)}
+        return list(islice(_best_first(self._scores, count), count))
+
+    def _fits(self, agent_id: str) -> bool:
+        if self._among is None:
+            return True
+        answer = self._answers.get(agent_id)
+        if answer is None:
+            answer = self._answers[agent_id] = self._among(agent_id)
+        return answer
+
+    def _admit(self, clause: Clause) -> None:
+        bound, fixed, slope = clause.bound, clause.fixed, clause.slope
+        scores, lengths, strict, fits = self._scores, self._lengths, self._strict, self._fits
+        known = scores.get
+        for agent_id, weight in clause.posting.items():
+            score = known(agent_id)
+            if score is None:
+                if strict and not fits(agent_id):
+                    continue
+                score = 0.0
+            saturation = fixed + slope * lengths[agent_id]
+            scores[agent_id] = score + bound * weight / (weight + saturation)
+
+    def _refine(self, clause: Clause) -> None:
+        bound, fixed, slope = clause.bound, clause.fixed, clause.slope
+        scores, lengths, posting = self._scores, self._lengths, clause.posting
+        for agent_id in scores:
+            weight = posting.get(agent_id)
+            if weight is not None:
+                saturation = fixed + slope * lengths[agent_id]
+                scores[agent_id] += bound * weight / (weight + saturation)
+
+
+def _best_first(scores: dict[str, float], count: int) -> Iterator[tuple[str, float]]:
+    """From the best down, ties by agent id, sorting little more than the `count` first."""
+    rest = scores
+    while rest:
+        if count * 4 >= len(rest):
+            yield from sorted(rest.items(), key=lambda item: (-item[1], item[0]))
+            return
+        floor = heapq.nlargest(count, rest.values())[-1]
+        above = [item for item in rest.items() if item[1] > floor]
+        yield from sorted(above, key=lambda item: (-item[1], item[0]))
+        ties = [agent_id for agent_id, score in rest.items() if score == floor]
+        heapq.heapify(ties)
+        while ties:
+            yield heapq.heappop(ties), floor
+        rest = {agent_id: score for agent_id, score in rest.items() if score < floor}
+        count *= 4
