@@ -76,6 +76,9 @@ def _run(settings: Any) -> int:
     async def run() -> int:
         return await Node(settings).serve()
 
+    # Raft has its own thread: let neither thread wait 5 ms, the default, for the other.
+    sys.setswitchinterval(0.001)
+
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(run())
 

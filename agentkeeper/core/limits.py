@@ -71,6 +71,7 @@ SESSION_WINDOW: Final = 256
 REPLICA_SESSION_WINDOW: Final = 16_384
 """The same for a replica, which serves callers without a session under its own."""
 EVENTS: Final = 20_000
+"""Kept for watchers to resume from; one that is further behind is cut."""
 EVENT_BYTES: Final = 16_777_216
 REPLICAS: Final = 16
 

@@ -102,7 +102,7 @@ class State:
         self.pending = PendingQueue()
         self.policy_index = PolicyIndex()
         self.tool_sets: dict[str, frozenset[str]] = {}
-        """Tools of every agent that is not DEAD."""
+        """Tools of every agent that is not DEAD, in order of registration."""
         self.agents_by_name = Index()
         """Agents that are not DEAD."""
         self.leases_by_agent = Index()

@@ -16,6 +16,7 @@ ADDR: Final = "0.0.0.0:7070"
 METRICS_ADDR: Final = "0.0.0.0:9090"
 ALONE: Final = "alone"
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PORT_DIGITS: Final = 16
 
 
 class ConfigError(Exception):
@@ -33,7 +34,7 @@ class Address:
     def parse(cls, text: str, setting: str, *, port_zero: bool = False) -> Address:
         """From `host:port`, `:port` meaning all interfaces. Raises `ConfigError`."""
         host, colon, port = text.rpartition(":")
-        if not colon or not port.isascii() or not port.isdigit():
+        if not colon or not port.isascii() or not port.isdigit() or len(port) > _PORT_DIGITS:
             raise ConfigError(f"{setting}: {text!r} is not host:port")
         if not (0 if port_zero else 1) <= int(port) <= 65_535:
             raise ConfigError(f"{setting}: port {port} is out of range")
@@ -96,6 +97,12 @@ class Settings:
         """Raise `ConfigError` if settings contradict each other."""
         if self.heartbeat_ms * 3 >= self.election_timeout_ms:
             raise ConfigError("--election-timeout-ms must be above three times --heartbeat-ms")
+        if self.advertise_addr:
+            Address.parse(self.advertise_addr, "--advertise-addr")
+            if len(self.advertise_addr.encode()) > limits.ENDPOINT_BYTES:
+                raise ConfigError(f"--advertise-addr: longer than {limits.ENDPOINT_BYTES} bytes")
+        if self.addr == self.metrics_addr and self.addr.port:
+            raise ConfigError("--addr and --metrics-addr are the same: each needs its own port")
         if self.peers:
             self._check_cluster()
         else:

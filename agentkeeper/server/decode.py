@@ -75,10 +75,8 @@ def _strings_to_bytes(message: descriptor_pb2.DescriptorProto) -> None:
 
 def _not_utf8(message: Any, path: str) -> str:
     """Path of the first field that is not UTF-8; empty if there is none."""
+    original = _original(message.DESCRIPTOR.full_name)
     for field, value in message.ListFields():
-        original = agentkeeper_pb2.DESCRIPTOR.pool.FindMessageTypeByName(
-            message.DESCRIPTOR.full_name
-        )
         was_string = original.fields_by_name[field.name].type == FieldDescriptor.TYPE_STRING
         values = value if field.is_repeated else [value]
         for i, item in enumerate(values):

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from agentkeeper.core import snapshot
+from agentkeeper.core import limits, snapshot
 from agentkeeper.core.apply import apply
 from agentkeeper.core.codec import unpack_batch
 from agentkeeper.core.commands import Batch
 from agentkeeper.core.records import Event, Result
 from agentkeeper.core.state import State
+from agentkeeper.server.errors import overloaded
 
 log = structlog.get_logger(__name__)
 
@@ -73,9 +74,14 @@ class Machine:
         self._put(_Entry(index, term, data, restores=True))
 
     async def reach(self, index: int) -> None:
-        """Wait until `index` is applied."""
+        """Wait until `index` is applied. Raises `CallError` when too many wait."""
         if self.applied_index >= index:
             return
+        if len(self._waiting) >= 2 * limits.PENDING_READS:
+            self._waiting = [entry for entry in self._waiting if not entry[2].done()]
+            heapq.heapify(self._waiting)
+            if len(self._waiting) >= limits.PENDING_READS:
+                raise overloaded(f"{limits.PENDING_READS} reads wait on this replica")
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tickets += 1
         heapq.heappush(self._waiting, (index, self._tickets, reached))

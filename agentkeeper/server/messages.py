@@ -40,6 +40,12 @@ class TellIndex(NamedTuple):
 
 Message = Forward | Forwarded | AskIndex | TellIndex
 _KINDS: tuple[type[Any], ...] = (Forward, Forwarded, AskIndex, TellIndex)
+_FIELDS: tuple[tuple[type[Any] | tuple[type[Any], ...], ...], ...] = (
+    (int, bytes),
+    (int, bool),
+    (int,),
+    (int, (int, type(None))),
+)
 
 
 class MalformedMessageError(Exception):
@@ -56,9 +62,12 @@ def unpack_message(data: bytes) -> Message:
     """Inverse of `pack_message`. Raises `MalformedMessageError`."""
     try:
         kind, *fields = msgpack.unpackb(data, use_list=False)
-        message: Message = _KINDS[kind](*fields)
-    except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+    except Exception as error:  # whatever the bytes are
         raise MalformedMessageError(str(error)) from error
-    if not isinstance(message.number, int):
-        raise MalformedMessageError("number is not a number")
+    if type(kind) is not int or not 0 <= kind < len(_KINDS):
+        raise MalformedMessageError("of no known kind")
+    types = _FIELDS[kind]
+    if len(fields) != len(types) or not all(map(isinstance, fields, types)):
+        raise MalformedMessageError(f"not the fields of a {_KINDS[kind].__name__}")
+    message: Message = _KINDS[kind](*fields)
     return message

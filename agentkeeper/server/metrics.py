@@ -18,6 +18,7 @@ class _StateGauges(Collector):
         self._state = state
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read the gauges."""
         state = self._state()
         yield GaugeMetricFamily(
             "agentkeeper_agents_alive",
@@ -33,6 +34,7 @@ class Metrics:
     """Counts calls and renders everything in Prometheus' text format."""
 
     def __init__(self, state: Callable[[], State]) -> None:
+        self._state = state
         self._registry = CollectorRegistry()
         self._registry.register(_StateGauges(state))
         self._calls = Counter(
@@ -45,6 +47,11 @@ class Metrics:
     def count_call(self, method: str) -> None:
         """Count a call."""
         self._calls.labels(method).inc()
+
+    def summary(self) -> tuple[int, int]:
+        """Agents alive and leases active."""
+        state = self._state()
+        return state.live_agents(), len(state.leases)
 
     def render(self) -> bytes:
         """All metrics as text."""

@@ -112,6 +112,7 @@ class Node:
             self._services(),
             Surroundings(
                 applied_index=lambda: self._machine.applied_index,
+                last_sequence=lambda: self._machine.state.last_sequence,
                 leader_endpoint=self._leader_endpoint,
                 count=self._metrics.count_call,
                 closing=self._closing,
@@ -132,6 +133,10 @@ class Node:
         finally:
             await self._stop()
             ticking.cancel()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # Asked twice, it still ends with its own exit code.
+                self._loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
         if self._failure:
             log.error("stopped by a failure", reason=self._failure)
             return 1

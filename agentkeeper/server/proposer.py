@@ -32,6 +32,8 @@ DECISION_S = 5.0
 PAUSE_S = 0.02
 """Before the next batch, when the engine did not take the last one."""
 MESSAGE_OVERHEAD_BYTES = 64
+QUEUE_SLACK = 64
+"""Abandoned commands that may stay in the queue until it is tidied."""
 
 Key = tuple[str, int]
 
@@ -133,8 +135,7 @@ class Proposer:
         finally:
             pending.callers -= 1
             if pending.callers == 0 and not pending.decided.done():
-                del self._pending[key]
-                pending.decided.cancel()
+                self._abandon(key, pending)
 
     def applied(self, applied: Applied) -> None:
         """Answer the commands of this replica that an entry decided."""
@@ -165,7 +166,13 @@ class Proposer:
         if not may_lead or len(self._foreign) > limits.REPLICAS * 2:
             self._send(sender_id, Forwarded(forward.number, False))
             return
-        commands = unpack_commands(forward.commands)
+        try:
+            commands = unpack_commands(forward.commands)
+        except Exception as error:
+            # From a newer build, most likely: dropped, so that its callers are told in time.
+            log.warning("forwarded commands can't be read", sender=sender_id, error=str(error))
+            self._send(sender_id, Forwarded(forward.number, False))
+            return
         self._foreign.append(_Foreign(sender_id, forward.number, commands, len(forward.commands)))
         self._schedule_pump()
 
@@ -195,6 +202,18 @@ class Proposer:
             self._busy = False
         self._resend(late)
         self._schedule_pump()
+
+    def _abandon(self, key: Key, pending: _Pending) -> None:
+        """Nobody waits for a command any longer: it is not handed on again."""
+        del self._pending[key]
+        pending.decided.cancel()
+        if pending.queued:
+            self._queue_bytes -= pending.size
+            pending.size = 0
+        if len(self._queue) > 2 * len(self._pending) + QUEUE_SLACK:
+            # No leader for long: what was abandoned meanwhile must not pile up.
+            self._queue = deque(p for p in self._queue if not p.decided.done())
+            self._queue_bytes = sum(p.size for p in self._queue)
 
     def _change(self, leading: bool, leader_id: str | None) -> None:
         self._leading, self._leader_id = leading, leader_id

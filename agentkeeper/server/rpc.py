@@ -27,6 +27,8 @@ REASON: Final = "agentkeeper-reason"
 FIELD: Final = "agentkeeper-field"
 LEADER: Final = "agentkeeper-leader"
 INDEX: Final = "agentkeeper-index"
+SEQUENCE: Final = "agentkeeper-sequence"
+"""In a watch's headers: the last event before it is live, to resume after if none comes."""
 
 _STATUS: Final = {status.name: status for status in grpc.StatusCode}
 _OPTIONS: Final = (
@@ -48,6 +50,7 @@ class Surroundings:
     """What every answer needs to know: asked anew each time."""
 
     applied_index: Callable[[], int]
+    last_sequence: Callable[[], int]
     leader_endpoint: Callable[[], str]
     count: Callable[[str], None]
     """Called with the method's name for every call."""
@@ -113,7 +116,12 @@ def _stream(method: Stream, around: Surroundings) -> Callable[..., Any]:
             caller = _admit(around, context)
             events = await method.handle(decode(method.request_type, data), caller)
             # The subscription is live: a client that waits for these misses nothing after them.
-            await context.send_initial_metadata(((INDEX, str(around.applied_index())),))
+            await context.send_initial_metadata(
+                (
+                    (INDEX, str(around.applied_index())),
+                    (SEQUENCE, str(around.last_sequence())),
+                )
+            )
             async with contextlib.aclosing(events):
                 async for event in events:
                     yield event

@@ -9,7 +9,18 @@ from aiohttp import web
 from agentkeeper.server.metrics import Metrics
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-HEAD_BYTES_MAX = 8_190
+BODY_BYTES_MAX = 8_190
+PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'", "Cache-Control": "no-store"}
+FRONT_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="5">
+<title>AgentKeeper</title>
+<h1>AgentKeeper</h1>
+<p>Agents alive: {agents}</p>
+<p>Leases active: {leases}</p>
+</html>
+"""
 
 
 class HttpServer:
@@ -18,7 +29,8 @@ class HttpServer:
     def __init__(self, metrics: Metrics, not_ready_reason: Callable[[], Awaitable[str]]) -> None:
         self._metrics = metrics
         self._not_ready_reason = not_ready_reason
-        app = web.Application(client_max_size=HEAD_BYTES_MAX)
+        app = web.Application(client_max_size=BODY_BYTES_MAX)
+        app.router.add_get("/", self._front_page)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._render_metrics)
@@ -32,6 +44,11 @@ class HttpServer:
     async def stop(self) -> None:
         """Close."""
         await self._runner.cleanup()
+
+    async def _front_page(self, request: web.Request) -> web.Response:
+        agents, leases = self._metrics.summary()
+        page = FRONT_PAGE.format(agents=agents, leases=leases)
+        return web.Response(text=page, content_type="text/html", headers=PAGE_HEADERS)
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok")

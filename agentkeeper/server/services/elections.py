@@ -10,12 +10,12 @@ from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
 from agentkeeper.core import limits
 from agentkeeper.core.codec import pack
-from agentkeeper.core.records import Election, Event
+from agentkeeper.core.records import Done, Election, Event
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.replica import Replica
-from agentkeeper.server.services.fields import agent_id_of
+from agentkeeper.server.services.fields import agent_id_of, answer
 from agentkeeper.server.services.method import Method, Stream, Unary
 from agentkeeper.server.services.registry import watch_from
 
@@ -39,13 +39,13 @@ class ElectionService:
     async def campaign(self, request: pb.CampaignRequest, caller: Caller) -> pb.CampaignResponse:
         """Join the candidates and tell who leads."""
         body = c.Campaign(_group(request), agent_id_of(request))
-        election = await self.replica.submit(body, caller)
-        assert isinstance(election, Election)
+        election = answer(Election, await self.replica.submit(body, caller))
         return pb.CampaignResponse(state=convert.election(election))
 
     async def resign(self, request: pb.ResignRequest, caller: Caller) -> pb.ResignResponse:
         """Leave the candidates."""
-        await self.replica.submit(c.Resign(_group(request), agent_id_of(request)), caller)
+        body = c.Resign(_group(request), agent_id_of(request))
+        answer(Done, await self.replica.submit(body, caller))
         return pb.ResignResponse()
 
     async def watch_election(

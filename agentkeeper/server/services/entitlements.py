@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
 from agentkeeper.core import limits
-from agentkeeper.core.records import Effect, Policy
+from agentkeeper.core.records import Done, Effect, Policy
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.errors import too_large
 from agentkeeper.server.replica import Replica
+from agentkeeper.server.services.fields import answer
 from agentkeeper.server.services.method import Method, Unary
 
 
@@ -43,8 +44,7 @@ class EntitlementsService:
             resource=v.line(given.resource, "policy.resource", limits.PATTERN_BYTES),
             effect=v.choice(given.effect, "policy.effect", Effect),
         )
-        stored = await self.replica.submit(c.SetPolicy(policy), caller)
-        assert isinstance(stored, Policy)
+        stored = answer(Policy, await self.replica.submit(c.SetPolicy(policy), caller))
         return pb.SetPolicyResponse(policy=convert.policy(stored))
 
     async def delete_policy(
@@ -52,7 +52,7 @@ class EntitlementsService:
     ) -> pb.DeletePolicyResponse:
         """Delete a policy."""
         policy_id = v.line(request.id, "id", limits.NAME_BYTES)
-        await self.replica.submit(c.DeletePolicy(policy_id), caller)
+        answer(Done, await self.replica.submit(c.DeletePolicy(policy_id), caller))
         return pb.DeletePolicyResponse()
 
     async def list_policies(

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
 from agentkeeper.core import limits
-from agentkeeper.core.records import Acquired, Lease
+from agentkeeper.core.records import Acquired, Done, Lease, Waiting
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.errors import bad_field
 from agentkeeper.server.replica import Replica, shutting_down
-from agentkeeper.server.services.fields import agent_id_of, task_id_of
+from agentkeeper.server.services.fields import agent_id_of, answer, task_id_of
 from agentkeeper.server.services.method import Method, Unary
 
 
@@ -48,7 +47,7 @@ class LeaseService:
                 acquired = await self._in_line(body, known_caller)
         else:
             result = await self.replica.submit(body, caller)
-            acquired = result if isinstance(result, Acquired) else None
+            acquired = None if isinstance(result, Waiting) else answer(Acquired, result)
         if acquired is None:
             return pb.AcquireLeaseResponse(acquired=False)
         return pb.AcquireLeaseResponse(
@@ -61,8 +60,7 @@ class LeaseService:
         """Renew a held lease."""
         ttl_ms = v.ttl_ms(request.ttl_seconds, 0)
         body = c.RenewLease(task_id_of(request), agent_id_of(request), _token(request), ttl_ms)
-        lease = await self.replica.submit(body, caller)
-        assert isinstance(lease, Lease)
+        lease = answer(Lease, await self.replica.submit(body, caller))
         return pb.RenewLeaseResponse(lease=convert.lease(lease))
 
     async def release_lease(
@@ -70,7 +68,7 @@ class LeaseService:
     ) -> pb.ReleaseLeaseResponse:
         """Release a held lease."""
         body = c.ReleaseLease(task_id_of(request), agent_id_of(request), _token(request))
-        await self.replica.submit(body, caller)
+        answer(Done, await self.replica.submit(body, caller))
         return pb.ReleaseLeaseResponse()
 
     async def _in_line(self, body: c.AcquireLease, caller: Caller) -> Acquired | None:
@@ -82,8 +80,8 @@ class LeaseService:
                 while True:
                     news.clear()
                     result = await self.replica.submit(body, caller)
-                    if isinstance(result, Acquired):
-                        return result
+                    if not isinstance(result, Waiting):
+                        return answer(Acquired, result)
                     if not await self._granted(key, news, deadline_s):
                         self.replica.withdraw(key)
                         return None
@@ -106,6 +104,5 @@ class LeaseService:
 
 
 def _token(request: pb.RenewLeaseRequest | pb.ReleaseLeaseRequest) -> int:
-    if request.token.value == 0:
-        raise bad_field("token.value", "must be the token of the lease, which is never 0")
-    return request.token.value
+    """The token of the lease, which is never 0."""
+    return v.number(request.token.value, "token.value", 1, limits.COUNTER_MAX)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from itertools import islice
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
 from agentkeeper.core import limits
-from agentkeeper.core.records import Agent, AgentStatus, NameConflict
+from agentkeeper.core.records import Agent, AgentStatus, Done, NameConflict
 from agentkeeper.core.refusals import not_found
 from agentkeeper.core.state import State
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.errors import bad_field, refused
+from agentkeeper.server.errors import bad_field, refused, too_large
 from agentkeeper.server.replica import Replica
-from agentkeeper.server.services.fields import agent_id_of
+from agentkeeper.server.services.fields import agent_id_of, answer
 from agentkeeper.server.services.method import Method, Stream, Unary
 
 
@@ -46,20 +46,19 @@ class RegistryService:
             ttl_ms=v.ttl_ms(request.ttl_seconds, limits.AGENT_TTL_MS_DEFAULT),
             on_name_conflict=v.choice(request.on_name_conflict, "on_name_conflict", NameConflict),
         )
-        agent = await self.replica.submit(body, caller)
-        assert isinstance(agent, Agent)
+        agent = answer(Agent, await self.replica.submit(body, caller))
         return pb.RegisterResponse(agent_id=agent.agent_id)
 
     async def heartbeat(self, request: pb.HeartbeatRequest, caller: Caller) -> pb.HeartbeatResponse:
         """Keep an agent ALIVE."""
-        await self.replica.submit(c.Heartbeat(agent_id_of(request)), caller)
+        answer(Done, await self.replica.submit(c.Heartbeat(agent_id_of(request)), caller))
         return pb.HeartbeatResponse()
 
     async def deregister(
         self, request: pb.DeregisterRequest, caller: Caller
     ) -> pb.DeregisterResponse:
         """End an agent."""
-        await self.replica.submit(c.Deregister(agent_id_of(request)), caller)
+        answer(Done, await self.replica.submit(c.Deregister(agent_id_of(request)), caller))
         return pb.DeregisterResponse()
 
     async def get_agent(self, request: pb.GetAgentRequest, caller: Caller) -> pb.GetAgentResponse:
@@ -77,7 +76,10 @@ class RegistryService:
         limit = v.number(request.limit, "limit", 0, limits.FIND_LIMIT_MAX)
         state = await self.replica.read(caller)
         found = self._ranked(state, query, tools, limit or limits.FIND_LIMIT_DEFAULT)
-        return pb.FindResponse(agents=[convert.agent(agent) for agent in found])
+        response = pb.FindResponse(agents=[convert.agent(agent) for agent in found])
+        if response.ByteSize() > limits.RESPONSE_BYTES:
+            raise too_large("ask for fewer with limit")
+        return response
 
     async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncGenerator[bytes, None]:
         """Follow the events of some topics."""
@@ -89,26 +91,19 @@ class RegistryService:
 
     def _ranked(self, state: State, query: str, tools: frozenset[str], limit: int) -> list[Agent]:
         def fits(agent_id: str) -> bool:
+            if not tools <= state.tool_sets[agent_id]:
+                return False
             agent = state.agents.get(agent_id)
-            return (
-                agent is not None
-                and agent.status == AgentStatus.ALIVE
-                and state.tool_sets[agent_id] >= tools
-            )
+            return agent is not None and agent.status == AgentStatus.ALIVE
 
         ranked = [a for a, _ in self.replica.index.rank(query, fits, limit)] if query else []
         if len(ranked) < limit:
-            # A query ranks and never filters: those that match nothing come last, by age.
+            # A query ranks and never filters: those that match nothing come last, oldest first,
+            # which is the order in which live agents are kept.
             taken = set(ranked)
             others = (a for a in state.tool_sets if a not in taken and fits(a))
-            oldest = heapq.nsmallest(limit - len(ranked), others, key=lambda a: _order(state, a))
-            ranked.extend(oldest)
+            ranked.extend(islice(others, limit - len(ranked)))
         return [agent for a in ranked if (agent := state.agents.get(a)) is not None]
-
-
-def _order(state: State, agent_id: str) -> int:
-    agent = state.agents.get(agent_id)
-    return agent.order if agent is not None else 0
 
 
 async def watch_from(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
 from agentkeeper.core import limits
-from agentkeeper.core.records import Result, Task, TaskStatus
+from agentkeeper.core.records import Done, Result, Task, TaskStatus, Waiting
 from agentkeeper.core.refusals import not_found
 from agentkeeper.core.state import State
 from agentkeeper.server import convert
@@ -18,7 +18,7 @@ from agentkeeper.server.caller import Caller
 from agentkeeper.server.errors import CallError, bad_field, refused, too_large
 from agentkeeper.server.own_session import Key
 from agentkeeper.server.replica import Replica
-from agentkeeper.server.services.fields import agent_id_of, task_id_of
+from agentkeeper.server.services.fields import agent_id_of, answer, task_id_of
 from agentkeeper.server.services.method import Method, Unary
 
 
@@ -61,8 +61,7 @@ class TaskService:
                 request.idempotency_key, "idempotency_key", limits.NAME_BYTES, empty=True
             ),
         )
-        task = await self.replica.submit(body, caller)
-        assert isinstance(task, Task)
+        task = answer(Task, await self.replica.submit(body, caller))
         return pb.CreateTaskResponse(task=convert.task(task, self.replica.state))
 
     async def claim_task(
@@ -82,13 +81,15 @@ class TaskService:
     ) -> pb.CompleteTaskResponse:
         """End a claimed task with its output."""
         output = v.blob(request.output, "output")
-        await self.replica.submit(c.CompleteTask(*_claim_of(request), output), caller)
+        body = c.CompleteTask(*_claim_of(request), output)
+        answer(Done, await self.replica.submit(body, caller))
         return pb.CompleteTaskResponse()
 
     async def fail_task(self, request: pb.FailTaskRequest, caller: Caller) -> pb.FailTaskResponse:
         """Report a claimed task as failed."""
         reason = v.prose(request.reason, "reason", limits.REASON_BYTES)
-        await self.replica.submit(c.FailTask(*_claim_of(request), reason), caller)
+        body = c.FailTask(*_claim_of(request), reason)
+        answer(Done, await self.replica.submit(body, caller))
         return pb.FailTaskResponse()
 
     async def extend_task(
@@ -96,16 +97,16 @@ class TaskService:
     ) -> pb.ExtendTaskResponse:
         """Give a claim more time."""
         ttl_ms = v.ttl_ms(request.ttl_seconds, 0)
-        task = await self.replica.submit(c.ExtendTask(*_claim_of(request), ttl_ms), caller)
-        assert isinstance(task, Task)
+        body = c.ExtendTask(*_claim_of(request), ttl_ms)
+        task = answer(Task, await self.replica.submit(body, caller))
         return pb.ExtendTaskResponse(task=convert.task(task))
 
     async def requeue_task(
         self, request: pb.RequeueTaskRequest, caller: Caller
     ) -> pb.RequeueTaskResponse:
         """Make a DEAD task PENDING again."""
-        task = await self.replica.submit(c.RequeueTask(task_id_of(request)), caller)
-        assert isinstance(task, Task)
+        body = c.RequeueTask(task_id_of(request))
+        task = answer(Task, await self.replica.submit(body, caller))
         return pb.RequeueTaskResponse(task=convert.task(task))
 
     async def get_task(self, request: pb.GetTaskRequest, caller: Caller) -> pb.GetTaskResponse:
@@ -124,7 +125,9 @@ class TaskService:
         status = v.choice(request.status, "status", (0, *TaskStatus))
         limit = v.number(request.limit, "limit", 0, limits.LIST_LIMIT_MAX)
         token = request.page_token
-        if token and not (token.isascii() and token.isdigit() and len(token) <= 16):
+        if token and not (
+            token.isascii() and token.isdigit() and len(token) <= limits.PAGE_TOKEN_BYTES
+        ):
             raise bad_field("page_token", "must be the next_page_token of an earlier answer")
         state = await self.replica.read(caller)
         response = pb.ListTasksResponse()
@@ -149,7 +152,7 @@ class TaskService:
         except asyncio.CancelledError:
             attempt.add_done_callback(self._give_back)
             raise
-        return result if isinstance(result, Task) else None
+        return None if isinstance(result, Waiting) else answer(Task, result)
 
     def _give_back(self, attempt: asyncio.Future[tuple[Key, Result]]) -> None:
         if attempt.cancelled() or isinstance(attempt.exception(), CallError):
@@ -172,4 +175,5 @@ def _claim_of(
     request: pb.CompleteTaskRequest | pb.FailTaskRequest | pb.ExtendTaskRequest,
 ) -> tuple[str, str, int]:
     """Task, agent and claim token of a request about a claim."""
-    return task_id_of(request), agent_id_of(request), request.claim_token
+    claim_token = v.number(request.claim_token, "claim_token", 0, limits.COUNTER_MAX)
+    return task_id_of(request), agent_id_of(request), claim_token
