@@ -13,7 +13,7 @@ from agentkeeper.cli.serve import serve, serve_options
 @click.version_option(package_name="agentkeeper")
 @serve_options
 @click.pass_context
-def main(context: click.Context, **settings: object) -> None:
+def main(context: click.Context, /, **settings: object) -> None:
     """Coordination for AI agents: registry, leases, elections, tasks, policies.
 
     Without a subcommand, serves: alone and in memory unless told otherwise.

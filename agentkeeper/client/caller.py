@@ -1,0 +1,194 @@
+"""Makes one call out of attempts: picks endpoints, retries under one number, gives up in time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc
+
+from agentkeeper import errors
+from agentkeeper._pb import agentkeeper_pb2 as pb
+from agentkeeper.client import methods, retry
+from agentkeeper.client.endpoints import Endpoints
+from agentkeeper.client.methods import Method, RequestT, ResponseT
+from agentkeeper.client.retry import Verdict
+from agentkeeper.client.sessions import DEFAULT_WINDOW, Session, Sessions, Ticket
+from agentkeeper.client.transport import EventStream, Failure, Metadata, Transport
+
+CLOSE_TIMEOUT_S = 1.0
+LONGEST_S = 1e9  # stands for "for ever" where infinity is not understood
+
+AnswerT = TypeVar("AnswerT")
+AnyMethod = Method[Any, Any]
+Attempt = Callable[[str, Metadata, float], Awaitable[AnswerT]]
+
+
+@dataclass(slots=True)
+class _Trial:
+    """How one call has fared so far."""
+
+    deadline: float
+    hold_s: float
+    tried: set[str] = field(default_factory=set)
+    rounds: int = 0
+    maybe_done: bool = False
+    last: Failure | None = None
+
+    def remaining_s(self) -> float:
+        return self.deadline - asyncio.get_running_loop().time()
+
+
+class Caller:
+    """Sends calls so that a replica that dies, hangs or can't serve is left for another one."""
+
+    def __init__(self, transport: Transport, endpoints: Endpoints) -> None:
+        self.transport = transport
+        self.endpoints = endpoints
+        self._sessions = Sessions(self._open_session, self._close_session)
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def call(
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        timeout_s: float,
+        *,
+        hold_s: float = 0.0,
+    ) -> ResponseT:
+        """Return the answer to `request`, trying for `timeout_s` (`math.inf`: for ever).
+
+        `hold_s` is how long the server may rightly hold back its answer. Raises the errors of
+        `agentkeeper.errors`.
+        """
+
+        async def attempt(endpoint: str, metadata: Metadata, attempt_s: float) -> ResponseT:
+            return await self.transport.call(endpoint, method, request, metadata, attempt_s)
+
+        return await self._until_answered(method, timeout_s, hold_s, attempt)
+
+    async def open_stream(
+        self, method: Method[RequestT, ResponseT], request: RequestT, timeout_s: float
+    ) -> tuple[str, EventStream[ResponseT]]:
+        """Return a live stream and the endpoint that serves it. Raises as `call` does."""
+
+        async def attempt(
+            endpoint: str, metadata: Metadata, attempt_s: float
+        ) -> tuple[str, EventStream[ResponseT]]:
+            stream = await self.transport.stream(endpoint, method, request, metadata, attempt_s)
+            return endpoint, stream
+
+        return await self._until_answered(method, timeout_s, 0.0, attempt)
+
+    async def close(self) -> None:
+        """Close the sessions, as far as that is quick, and the transport."""
+        sessions = self._sessions.take_all()
+        for session in sessions:
+            self._close_session(session)
+        if self._background:
+            await asyncio.wait(self._background, timeout=CLOSE_TIMEOUT_S)
+        await self.transport.close()
+
+    async def _until_answered(
+        self, method: AnyMethod, timeout_s: float, hold_s: float, attempt: Attempt[AnswerT]
+    ) -> AnswerT:
+        trial = _Trial(asyncio.get_running_loop().time() + timeout_s, hold_s)
+        ticket: Ticket | None = None
+        try:
+            while True:
+                endpoint = await self._next_endpoint(method, trial)
+                if method.numbered and ticket is None:
+                    ticket = await self._ticket(method, trial)
+                metadata = ticket.metadata() if ticket else {}
+                try:
+                    answer = await attempt(endpoint, metadata, self._attempt_s(trial))
+                except Failure as failure:
+                    verdict = self._weigh(method, endpoint, failure, trial)
+                    if ticket and verdict in {Verdict.NEW_NUMBER, Verdict.NEW_SESSION}:
+                        if verdict is Verdict.NEW_SESSION:
+                            self._sessions.expired(ticket.session)
+                        self._sessions.finish(ticket)
+                        ticket = None
+                else:
+                    self.endpoints.worked(endpoint)
+                    return answer
+        finally:
+            if ticket is not None:
+                self._sessions.finish(ticket)
+
+    async def _next_endpoint(self, method: AnyMethod, trial: _Trial) -> str:
+        while True:
+            if trial.remaining_s() <= 0:
+                raise retry.given_up(method, trial.last, trial.maybe_done, "no answer in time")
+            endpoint = self.endpoints.pick(trial.tried)
+            if endpoint is not None:
+                return endpoint
+            await asyncio.sleep(min(retry.pause_s(trial.rounds), trial.remaining_s()))
+            trial.rounds += 1
+            trial.tried.clear()
+
+    async def _ticket(self, method: AnyMethod, trial: _Trial) -> Ticket:
+        try:
+            return await self._sessions.ticket(min(trial.remaining_s(), LONGEST_S))
+        except (TimeoutError, errors.Unavailable) as error:
+            said = f" ({error.details()})" if isinstance(error, errors.Unavailable) else ""
+            why = f"no session could be opened{said}"
+            raise retry.given_up(method, trial.last, trial.maybe_done, why) from None
+
+    def _attempt_s(self, trial: _Trial) -> float:
+        remaining_s = trial.remaining_s()
+        attempt_s = retry.attempt_timeout_s(trial.rounds, remaining_s, len(self.endpoints))
+        return max(0.0, min(remaining_s, trial.hold_s + attempt_s))
+
+    def _weigh(self, method: AnyMethod, endpoint: str, failure: Failure, trial: _Trial) -> Verdict:
+        """Take note of a failed attempt and return how to go on; raise if there is no way."""
+        if method.blocks and failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            failure.unreachable = False  # it waited as long as it was asked to
+        else:
+            trial.tried.add(endpoint)
+        self.note(endpoint, failure)
+        trial.last = failure
+        verdict = retry.judge(failure)
+        if verdict is Verdict.REFUSED:
+            raise retry.refusal(failure)
+        if verdict is Verdict.UNKNOWN:
+            raise retry.given_up(method, failure, True, "the outcome can't be known")
+        if verdict is Verdict.TRY_AGAIN_SAME_NUMBER:
+            trial.maybe_done = True
+        elif verdict is Verdict.NEW_NUMBER:
+            trial.maybe_done = False
+        elif verdict is Verdict.NEW_SESSION and trial.maybe_done and not method.rerunnable:
+            raise retry.given_up(method, failure, True, "the session that knew the answer is gone")
+        return verdict
+
+    def note(self, endpoint: str, failure: Failure) -> None:
+        """Remember what a failure says about `endpoint` and the leader."""
+        if failure.unreachable:
+            self.endpoints.failed(endpoint)
+        elif retry.judge(failure) is Verdict.REFUSED:
+            self.endpoints.worked(endpoint)
+        else:
+            self.endpoints.unready(endpoint)
+        if failure.leader:
+            self.endpoints.hint(failure.leader)
+
+    # ------------------------------------------------------------ sessions
+
+    async def _open_session(self, timeout_s: float) -> Session:
+        answer = await self.call(methods.OPEN_SESSION, pb.OpenSessionRequest(), timeout_s)
+        return Session(answer.session_id, answer.window or DEFAULT_WINDOW)
+
+    def _close_session(self, session: Session) -> None:
+        task = asyncio.ensure_future(self._forget(session))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _forget(self, session: Session) -> None:
+        # One attempt: the cluster lets unused sessions expire by itself.
+        request = pb.CloseSessionRequest(session_id=session.session_id)
+        endpoint = self.endpoints.pick(()) or ""
+        with contextlib.suppress(Failure):
+            await self.transport.call(endpoint, methods.CLOSE_SESSION, request, {}, CLOSE_TIMEOUT_S)

@@ -1,0 +1,198 @@
+"""Between protobuf messages and the dataclasses of `agentkeeper.types`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from agentkeeper._pb import agentkeeper_pb2 as pb
+from agentkeeper.types import (
+    AgentCard,
+    AgentInfo,
+    AgentStatus,
+    Capability,
+    ElectionState,
+    EventPayload,
+    Lease,
+    Policy,
+    PolicyEffect,
+    ReplicaRole,
+    ReplicaStatus,
+    Task,
+    TaskStatus,
+    WatchEvent,
+)
+
+_AGENT_STATUS: Mapping[int, AgentStatus] = {
+    pb.AGENT_STATUS_ALIVE: AgentStatus.ALIVE,
+    pb.AGENT_STATUS_UNREACHABLE: AgentStatus.UNREACHABLE,
+    pb.AGENT_STATUS_DEAD: AgentStatus.DEAD,
+}
+_TASK_STATUS: Mapping[pb.TaskStatus, TaskStatus] = {
+    pb.TASK_STATUS_PENDING: TaskStatus.PENDING,
+    pb.TASK_STATUS_CLAIMED: TaskStatus.CLAIMED,
+    pb.TASK_STATUS_COMPLETED: TaskStatus.COMPLETED,
+    pb.TASK_STATUS_FAILED: TaskStatus.FAILED,
+    pb.TASK_STATUS_DEAD: TaskStatus.DEAD,
+}
+_EFFECT: Mapping[int, PolicyEffect] = {
+    pb.POLICY_EFFECT_ALLOW: PolicyEffect.ALLOW,
+    pb.POLICY_EFFECT_DENY: PolicyEffect.DENY,
+}
+_ROLE: Mapping[int, ReplicaRole] = {
+    pb.REPLICA_ROLE_FOLLOWER: ReplicaRole.FOLLOWER,
+    pb.REPLICA_ROLE_CANDIDATE: ReplicaRole.CANDIDATE,
+    pb.REPLICA_ROLE_LEADER: ReplicaRole.LEADER,
+}
+
+
+def time_from(message: Timestamp) -> datetime:
+    """Return an aware UTC datetime (the epoch where the field is absent)."""
+    return message.ToDatetime(tzinfo=UTC)
+
+
+def _optional_time(message: Message, name: str) -> datetime | None:
+    return time_from(getattr(message, name)) if message.HasField(name) else None
+
+
+def agent_from(message: pb.AgentInfo) -> AgentInfo:
+    """Convert an agent."""
+    card = message.card
+    return AgentInfo(
+        agent_id=message.agent_id,
+        card=AgentCard(
+            name=card.name,
+            description=card.description,
+            version=card.version,
+            tools=list(card.tools),
+            metadata=dict(card.metadata),
+            capabilities=[Capability(c.name, c.description) for c in card.capabilities],
+        ),
+        status=_AGENT_STATUS[message.status],
+        registered_at=time_from(message.registered_at),
+        last_heartbeat_at=time_from(message.last_heartbeat_at),
+        reason=message.reason,
+        ttl_seconds=message.ttl_seconds,
+    )
+
+
+def lease_from(message: pb.Lease) -> Lease:
+    """Convert a lease."""
+    return Lease(
+        task_id=message.task_id,
+        holder_agent_id=message.holder_agent_id,
+        token=message.token.value,
+        acquired_at=time_from(message.acquired_at),
+        expires_at=time_from(message.expires_at),
+        ttl_seconds=message.ttl_seconds,
+        reason=message.reason,
+    )
+
+
+def election_from(message: pb.ElectionState) -> ElectionState:
+    """Convert an election's state."""
+    return ElectionState(
+        group=message.group,
+        leader_agent_id=message.leader_agent_id,
+        term=message.term,
+        elected_at=_optional_time(message, "elected_at"),
+    )
+
+
+def policy_from(message: pb.Policy) -> Policy:
+    """Convert a policy."""
+    return Policy(
+        id=message.id,
+        subject=message.subject,
+        action=message.action,
+        resource=message.resource,
+        effect=_EFFECT[message.effect],
+    )
+
+
+def effect_to(effect: PolicyEffect | str) -> pb.PolicyEffect:
+    """Convert an effect, given as the enum or its name. Raises ValueError for anything else."""
+    wanted = PolicyEffect(effect)
+    return pb.POLICY_EFFECT_ALLOW if wanted is PolicyEffect.ALLOW else pb.POLICY_EFFECT_DENY
+
+
+def task_from(message: pb.Task) -> Task:
+    """Convert a task."""
+    return Task(
+        id=message.id,
+        type=message.type,
+        status=_TASK_STATUS[message.status],
+        input=message.input,
+        output=message.output,
+        required_tools=list(message.required_tools),
+        max_retries=message.max_retries,
+        retry_count=message.retry_count,
+        claimed_by_agent_id=message.claimed_by_agent_id,
+        failure_reason=message.failure_reason,
+        created_at=time_from(message.created_at),
+        claimed_at=_optional_time(message, "claimed_at"),
+        completed_at=_optional_time(message, "completed_at"),
+        claim_token=message.claim_token,
+        priority=message.priority,
+        idempotency_key=message.idempotency_key,
+        expired_claims=message.expired_claims,
+        ttl_seconds=message.ttl_seconds,
+    )
+
+
+def task_status_to(status: TaskStatus | str) -> pb.TaskStatus:
+    """Convert a status, given as the enum or its name. Raises ValueError for anything else."""
+    wanted = TaskStatus(status)
+    return next(number for number, known in _TASK_STATUS.items() if known is wanted)
+
+
+def replica_from(endpoint: str, message: pb.StatusResponse) -> ReplicaStatus:
+    """Convert the status of the replica asked at `endpoint`."""
+    return ReplicaStatus(
+        endpoint=endpoint,
+        node_id=message.node_id,
+        role=_ROLE.get(message.role, ReplicaRole.UNKNOWN),
+        term=message.term,
+        commit_index=message.commit_index,
+        applied_index=message.applied_index,
+        last_log_index=message.last_log_index,
+        leader_node_id=message.leader_node_id,
+        leader_endpoint=message.leader_endpoint,
+        version=message.version,
+        not_ready_reason=message.not_ready_reason,
+        digest=message.digest,
+    )
+
+
+_PAYLOADS: Mapping[str, tuple[type[Message], Callable[[Any], tuple[EventPayload, str]]]] = {
+    kind.DESCRIPTOR.full_name: (kind, convert)
+    for kind, convert in (
+        (pb.AgentInfo, lambda message: (agent_from(message), message.reason)),
+        (pb.AgentRecovered, lambda message: (agent_from(message.agent), "")),
+        (pb.Lease, lambda message: (lease_from(message), message.reason)),
+        (pb.ElectionState, lambda message: (election_from(message), "")),
+        (pb.TaskChanged, lambda message: (task_from(message.task), message.reason)),
+        (pb.PolicyChanged, lambda message: (policy_from(message.policy), "")),
+    )
+}
+
+
+def event_from(message: pb.Event) -> WatchEvent:
+    """Convert an event; a payload of an unknown kind becomes None."""
+    payload: EventPayload = None
+    reason = ""
+    known = _PAYLOADS.get(message.payload.TypeName())
+    if known is not None:
+        kind, convert = known
+        payload, reason = convert(kind.FromString(message.payload.value))
+    return WatchEvent(
+        topic=message.topic,
+        sequence=message.sequence_number,
+        timestamp=time_from(message.occurred_at),
+        payload=payload,
+        reason=reason,
+    )

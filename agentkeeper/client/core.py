@@ -1,0 +1,262 @@
+"""What the SDK does, as coroutines: one for each method, in terms of `agentkeeper.types`.
+
+Every face of the SDK is a thin layer over this. Runs on the I/O thread's loop only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from agentkeeper._pb import agentkeeper_pb2 as pb
+from agentkeeper.client import convert, methods
+from agentkeeper.client.caller import Caller
+from agentkeeper.client.endpoints import Endpoints
+from agentkeeper.client.transport import Transport
+from agentkeeper.client.watch import EventFeed
+from agentkeeper.types import (
+    AgentInfo,
+    CheckResult,
+    ElectionState,
+    Lease,
+    Policy,
+    Task,
+    TaskStatus,
+)
+
+CLAIM_HOLD_S = 20.0  # after which a claim is asked for anew, lest it waits at a cut-off replica
+CLAIMS_REMEMBERED = 10_000
+TASKS_PER_PAGE = 500
+
+
+class Core:
+    """The operations of the SDK. `timeout_s` bounds each; `math.inf` means for ever."""
+
+    def __init__(self, transport: Transport, endpoints: Endpoints) -> None:
+        self._caller = Caller(transport, endpoints)
+        self._claim_tokens: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    async def close(self) -> None:
+        """Close sessions and connections."""
+        await self._caller.close()
+
+    # ------------------------------------------------------------ registry
+
+    async def register(self, card: pb.AgentCard, ttl: int, timeout_s: float) -> str:
+        """Register an agent and return its id."""
+        request = pb.RegisterRequest(card=card, ttl_seconds=ttl)
+        return (await self._caller.call(methods.REGISTER, request, timeout_s)).agent_id
+
+    async def heartbeat(self, agent_id: str, timeout_s: float) -> None:
+        """Keep an agent ALIVE."""
+        request = pb.HeartbeatRequest(agent_id=agent_id)
+        await self._caller.call(methods.HEARTBEAT, request, timeout_s)
+
+    async def deregister(self, agent_id: str, timeout_s: float) -> None:
+        """End an agent."""
+        request = pb.DeregisterRequest(agent_id=agent_id)
+        await self._caller.call(methods.DEREGISTER, request, timeout_s)
+
+    async def get_agent(self, agent_id: str, timeout_s: float) -> AgentInfo:
+        """Return one agent."""
+        request = pb.GetAgentRequest(agent_id=agent_id)
+        answer = await self._caller.call(methods.GET_AGENT, request, timeout_s)
+        return convert.agent_from(answer.agent)
+
+    async def find(
+        self, query: str, tools: Sequence[str] | None, limit: int, timeout_s: float
+    ) -> list[AgentInfo]:
+        """Return ALIVE agents, best first."""
+        request = pb.FindRequest(query=query, tools=tools or (), limit=limit)
+        answer = await self._caller.call(methods.FIND, request, timeout_s)
+        return [convert.agent_from(agent) for agent in answer.agents]
+
+    # ------------------------------------------------------------ leases
+
+    async def acquire_lease(
+        self, task_id: str, agent_id: str, ttl: int, wait_s: float, timeout_s: float
+    ) -> Lease | None:
+        """Return the lease, or None if somebody else holds it for longer than `wait_s`."""
+        request = pb.AcquireLeaseRequest(
+            task_id=task_id, agent_id=agent_id, ttl_seconds=ttl, wait_ms=round(wait_s * 1000)
+        )
+        answer = await self._caller.call(methods.ACQUIRE_LEASE, request, timeout_s, hold_s=wait_s)
+        return convert.lease_from(answer.lease) if answer.acquired else None
+
+    async def renew_lease(self, lease: Lease, ttl: int | None, timeout_s: float) -> Lease:
+        """Extend a lease; without `ttl` by its last one."""
+        request = pb.RenewLeaseRequest(
+            task_id=lease.task_id,
+            agent_id=lease.holder_agent_id,
+            token=pb.FencingToken(value=lease.token),
+            ttl_seconds=ttl or 0,
+        )
+        answer = await self._caller.call(methods.RENEW_LEASE, request, timeout_s)
+        return convert.lease_from(answer.lease)
+
+    async def release_lease(self, lease: Lease, timeout_s: float) -> None:
+        """Give a lease back."""
+        request = pb.ReleaseLeaseRequest(
+            task_id=lease.task_id,
+            agent_id=lease.holder_agent_id,
+            token=pb.FencingToken(value=lease.token),
+        )
+        await self._caller.call(methods.RELEASE_LEASE, request, timeout_s)
+
+    # ------------------------------------------------------------ elections
+
+    async def campaign(self, group: str, agent_id: str, timeout_s: float) -> ElectionState:
+        """Join a group's candidates and return its present state."""
+        request = pb.CampaignRequest(group=group, agent_id=agent_id)
+        answer = await self._caller.call(methods.CAMPAIGN, request, timeout_s)
+        return convert.election_from(answer.state)
+
+    async def resign(self, group: str, agent_id: str, timeout_s: float) -> None:
+        """Leave a group's candidates."""
+        request = pb.ResignRequest(group=group, agent_id=agent_id)
+        await self._caller.call(methods.RESIGN, request, timeout_s)
+
+    # ------------------------------------------------------------ entitlements
+
+    async def set_policy(self, policy: pb.Policy, timeout_s: float) -> Policy:
+        """Create or replace a policy."""
+        request = pb.SetPolicyRequest(policy=policy)
+        answer = await self._caller.call(methods.SET_POLICY, request, timeout_s)
+        return convert.policy_from(answer.policy)
+
+    async def delete_policy(self, policy_id: str, timeout_s: float) -> None:
+        """Delete a policy."""
+        request = pb.DeletePolicyRequest(id=policy_id)
+        await self._caller.call(methods.DELETE_POLICY, request, timeout_s)
+
+    async def list_policies(self, subject_prefix: str, timeout_s: float) -> list[Policy]:
+        """Return the policies whose subject begins with a prefix, by id."""
+        request = pb.ListPoliciesRequest(subject_prefix=subject_prefix)
+        answer = await self._caller.call(methods.LIST_POLICIES, request, timeout_s)
+        return [convert.policy_from(policy) for policy in answer.policies]
+
+    async def check_policy(
+        self, subject: str, action: str, resource: str, timeout_s: float
+    ) -> CheckResult:
+        """Ask whether the policies allow something."""
+        request = pb.CheckPolicyRequest(subject=subject, action=action, resource=resource)
+        answer = await self._caller.call(methods.CHECK_POLICY, request, timeout_s)
+        return CheckResult(answer.allowed, answer.reason)
+
+    # ------------------------------------------------------------ tasks
+
+    async def create_task(self, request: pb.CreateTaskRequest, timeout_s: float) -> Task:
+        """Put a task into the queue."""
+        answer = await self._caller.call(methods.CREATE_TASK, request, timeout_s)
+        return convert.task_from(answer.task)
+
+    async def claim_task(self, agent_id: str, timeout_s: float) -> Task:
+        """Wait for a task that fits the agent's tools, and claim it."""
+        request = pb.ClaimTaskRequest(agent_id=agent_id)
+        answer = await self._caller.call(
+            methods.CLAIM_TASK, request, timeout_s, hold_s=CLAIM_HOLD_S
+        )
+        task = convert.task_from(answer.task)
+        self._claim_tokens[task.id, agent_id] = task.claim_token
+        self._claim_tokens.move_to_end((task.id, agent_id))
+        if len(self._claim_tokens) > CLAIMS_REMEMBERED:
+            self._claim_tokens.popitem(last=False)
+        return task
+
+    async def complete_task(
+        self, task_id: str, agent_id: str, output: bytes, claim_token: int | None, timeout_s: float
+    ) -> None:
+        """Complete a claimed task."""
+        request = pb.CompleteTaskRequest(
+            task_id=task_id,
+            agent_id=agent_id,
+            output=output,
+            claim_token=self._claim_token(task_id, agent_id, claim_token),
+        )
+        await self._caller.call(methods.COMPLETE_TASK, request, timeout_s)
+        self._claim_tokens.pop((task_id, agent_id), None)
+
+    async def fail_task(
+        self, task_id: str, agent_id: str, reason: str, claim_token: int | None, timeout_s: float
+    ) -> None:
+        """Report that a claimed task failed."""
+        request = pb.FailTaskRequest(
+            task_id=task_id,
+            agent_id=agent_id,
+            reason=reason,
+            claim_token=self._claim_token(task_id, agent_id, claim_token),
+        )
+        await self._caller.call(methods.FAIL_TASK, request, timeout_s)
+        self._claim_tokens.pop((task_id, agent_id), None)
+
+    async def extend_task(
+        self,
+        task_id: str,
+        agent_id: str,
+        ttl: int | None,
+        claim_token: int | None,
+        timeout_s: float,
+    ) -> Task:
+        """Give a claim another ttl from now."""
+        request = pb.ExtendTaskRequest(
+            task_id=task_id,
+            agent_id=agent_id,
+            claim_token=self._claim_token(task_id, agent_id, claim_token),
+            ttl_seconds=ttl or 0,
+        )
+        answer = await self._caller.call(methods.EXTEND_TASK, request, timeout_s)
+        return convert.task_from(answer.task)
+
+    async def requeue_task(self, task_id: str, timeout_s: float) -> Task:
+        """Make a DEAD task PENDING again."""
+        request = pb.RequeueTaskRequest(task_id=task_id)
+        answer = await self._caller.call(methods.REQUEUE_TASK, request, timeout_s)
+        return convert.task_from(answer.task)
+
+    async def get_task(self, task_id: str, timeout_s: float) -> Task:
+        """Return one task."""
+        request = pb.GetTaskRequest(task_id=task_id)
+        answer = await self._caller.call(methods.GET_TASK, request, timeout_s)
+        return convert.task_from(answer.task)
+
+    async def list_tasks(self, status: TaskStatus | str | None, timeout_s: float) -> list[Task]:
+        """Return all tasks, or those of one status, by age."""
+        request = pb.ListTasksRequest(limit=TASKS_PER_PAGE)
+        if status is not None:
+            request.status = convert.task_status_to(status)
+        tasks: list[Task] = []
+        while True:
+            answer = await self._caller.call(methods.LIST_TASKS, request, timeout_s)
+            tasks.extend(convert.task_from(task) for task in answer.tasks)
+            if not answer.next_page_token:
+                return tasks
+            request.page_token = answer.next_page_token
+
+    def _claim_token(self, task_id: str, agent_id: str, given: int | None) -> int:
+        return self._claim_tokens.get((task_id, agent_id), 0) if given is None else given
+
+    # ------------------------------------------------------------ events
+
+    async def watch(
+        self, topics: Sequence[str], after: int | None, timeout_s: float, *, gap_is_error: bool
+    ) -> EventFeed:
+        """Subscribe to topics; the feed is live when this returns."""
+
+        def make_request(position: int | None) -> pb.WatchRequest:
+            return pb.WatchRequest(topics=topics, after_sequence=position)
+
+        feed = EventFeed(self._caller, methods.WATCH, make_request, after)
+        await feed.open(timeout_s, gap_is_error=gap_is_error)
+        return feed
+
+    async def watch_election(
+        self, group: str, after: int | None, timeout_s: float, *, gap_is_error: bool
+    ) -> EventFeed:
+        """Subscribe to a group's leadership; the feed is live when this returns."""
+
+        def make_request(position: int | None) -> pb.WatchElectionRequest:
+            return pb.WatchElectionRequest(group=group, after_sequence=position)
+
+        feed = EventFeed(self._caller, methods.WATCH_ELECTION, make_request, after)
+        await feed.open(timeout_s, gap_is_error=gap_is_error)
+        return feed

@@ -1,0 +1,76 @@
+"""Runs a client's coroutines on the I/O thread for callers on any other."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from agentkeeper import errors
+from agentkeeper.client.io_thread import shared_io_thread
+
+T = TypeVar("T")
+
+
+class Runner:
+    """The work of one client on the I/O thread, ended together when the client closes."""
+
+    def __init__(self) -> None:
+        self._io = shared_io_thread()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The I/O thread's event loop."""
+        return self._io.loop
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` to its end and return what it returns.
+
+        Raises what it raises, and ClientClosed if the client is closed meanwhile. Whatever
+        interrupts the waiting thread (Ctrl-C) cancels the coroutine.
+        """
+        future = self.start(coroutine)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise errors.ClientClosed("the client was closed during the call") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Start `coroutine` and return at once. Raises ClientClosed."""
+        if self._closed:
+            coroutine.close()
+            raise errors.ClientClosed("the client is closed")
+        if self._io.is_current():
+            coroutine.close()
+            raise RuntimeError("the SDK's I/O thread must not wait for itself")
+        return self._io.submit(self._tracked(coroutine))
+
+    def close(self, farewell: Coroutine[Any, Any, None]) -> None:
+        """Cancel everything under way, run `farewell`, refuse what comes later."""
+        if self._closed:
+            farewell.close()
+            return
+        self._closed = True
+        self._io.submit(self._close(farewell)).result()
+
+    async def _tracked(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            return await coroutine
+        finally:
+            self._tasks.discard(task)
+
+    async def _close(self, farewell: Coroutine[Any, Any, None]) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await farewell
