@@ -26,7 +26,7 @@ def card_from(card: pb.AgentCard) -> r.Card:
     """A validated card. Raises `CallError` naming the field."""
     v.count(card.capabilities, "card.capabilities", limits.CAPABILITIES)
     v.count(card.metadata, "card.metadata", limits.METADATA_ENTRIES)
-    if card.ByteSize() > limits.CARD_BYTES and len(card.tools) <= limits.TOOLS:
+    if len(card.tools) <= limits.TOOLS and card.ByteSize() > limits.CARD_BYTES:
         raise bad_field("card", f"longer than {limits.CARD_BYTES} bytes")
     return r.Card(
         name=v.line(card.name, "card.name", limits.NAME_BYTES),

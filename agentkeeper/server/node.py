@@ -341,12 +341,12 @@ def _raft_config(settings: Settings) -> RaftConfig:
 
 
 def _tame_garbage_collection() -> None:
-    """Leave the oldest generation alone: with a large state, one pass over it stalls all calls.
+    """Visit the oldest generation rarely: with a large state, one pass over it stalls all calls.
 
     The state's records form no cycles; what does is short-lived and found in the younger ones.
     """
     gc.freeze()
-    gc.set_threshold(20_000, 50, 100_000)
+    gc.set_threshold(20_000, 50, 1_000)
 
 
 def _draw_id() -> str:

@@ -99,10 +99,15 @@ def _unary(method: Unary, around: Surroundings) -> Callable[..., Any]:
             caller = _admit(around, context)
             response = await method.handle(decode(method.request_type, data), caller)
         except Exception as error:
-            await _abort(context, around, method.name, error)
-            raise
-        context.set_trailing_metadata(((INDEX, str(around.applied_index())),))
-        return response.SerializeToString()
+            failure = _failure(around, method.name, error)
+        else:
+            context.set_trailing_metadata(((INDEX, str(around.applied_index())),))
+            return response.SerializeToString()
+        # gRPC keeps what `abort` raises, and all frames that it passes, until the garbage
+        # collector comes by. It is not to hold the request meanwhile, nor the error that does.
+        del data
+        await context.abort(*failure)
+        raise AssertionError("abort raises")
 
     return call
 
@@ -126,8 +131,11 @@ def _stream(method: Stream, around: Surroundings) -> Callable[..., Any]:
                 async for event in events:
                     yield event
         except Exception as error:
-            await _abort(context, around, method.name, error)
-            raise
+            failure = _failure(around, method.name, error)
+        else:
+            return
+        del data  # as above
+        await context.abort(*failure)
 
     return call
 
@@ -143,13 +151,8 @@ def _admit(around: Surroundings, context: grpc.aio.ServicerContext[Any, Any]) ->
     return Caller.from_metadata(metadata, deadline_s)
 
 
-async def _abort(
-    context: grpc.aio.ServicerContext[Any, Any],
-    around: Surroundings,
-    method: str,
-    error: Exception,
-) -> None:
-    """End the call with the status that `error` stands for. Always raises."""
+def _failure(around: Surroundings, method: str, error: Exception) -> tuple[Any, str, Any]:
+    """The status, message and metadata that `error` stands for, as `abort` takes them."""
     if not isinstance(error, CallError):
         log.error("call failed", method=method, exc_info=error)
         error = CallError("INTERNAL", "internal", "internal error", definite=False)
@@ -163,7 +166,7 @@ async def _abort(
     leader = around.leader_endpoint()
     if leader:
         trailing.append((LEADER, _ascii(leader)))
-    await context.abort(_STATUS[error.code], error.message, tuple(trailing))
+    return _STATUS[error.code], error.message, tuple(trailing)
 
 
 def _ascii(text: str) -> str:
