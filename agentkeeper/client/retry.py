@@ -56,9 +56,10 @@ class Verdict(enum.Enum):
 
 def judge(failure: Failure) -> Verdict:
     """Decide what `failure` means, by its status and what the daemon said about it."""
+    if failure.reason == SESSION_EXPIRED:
+        # Of this attempt that is definite; of those before it the caller knows.
+        return Verdict.NEW_SESSION
     if failure.definite:
-        if failure.reason == SESSION_EXPIRED:
-            return Verdict.NEW_SESSION
         if failure.reason == WITHDRAWN:
             return Verdict.NEW_NUMBER
         if failure.code is _Code.UNAVAILABLE:

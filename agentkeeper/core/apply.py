@@ -18,8 +18,9 @@ from agentkeeper.core import (
     sessions,
     tasks,
 )
+from agentkeeper.core.codec import fingerprint
 from agentkeeper.core.deadlines import Kind
-from agentkeeper.core.records import DONE, Event, Replica, Result, Waiting
+from agentkeeper.core.records import DONE, Answer, Event, Replica, Result
 from agentkeeper.core.state import State
 
 Handler = Callable[[State, Any], Result]
@@ -45,11 +46,9 @@ def work_off(state: State) -> None:
 
     What is left over counts as expired for every command all the same (`settled` in each module).
     """
-    if state.time_ms < state.grace_until_ms:
-        return
     for _ in range(limits.DUE_WORK_PER_ENTRY):
         due = state.deadlines.next()
-        if due is None or due[0] > state.time_ms:
+        if due is None or not state.expired(due[0]):
             return
         _fall_due(state, due[1], due[2])
 
@@ -91,12 +90,14 @@ def _run(state: State, command: c.Command) -> Result:
         return sessions.open_session(state, body, command.identity)
     if not command.session_id:
         return _handle(state, command)
-    answer = sessions.admit(state, command)
+    mark = fingerprint(body)
+    answer = sessions.admit(state, command, mark)
     if answer is not None:
         return answer
     result = _handle(state, command)
-    if not isinstance(result, Waiting) and command.session_id in state.sessions:
-        state.answers.put((command.session_id, command.number), result)
+    if command.session_id in state.sessions:
+        key = (command.session_id, command.number)
+        state.answers.put(key, Answer(result, mark, command.attempt))
     return result
 
 
@@ -110,6 +111,9 @@ def _handle(state: State, command: c.Command) -> Result:
 
 
 def _takeover(state: State, command: c.Takeover) -> Result:
+    # What had expired stays so; what a former grace still protects is protected on.
+    if state.time_ms >= state.grace_until_ms:
+        state.grace_from_ms = state.time_ms
     state.grace_until_ms = max(state.grace_until_ms, state.time_ms + command.grace_ms)
     return DONE
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
+import zlib
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -93,7 +94,7 @@ COMMAND_CODES: Final[dict[int, type[Any]]] = {
     21: c.Announce,
 }
 RESULT_CODES: Final[dict[int, type[Any]]] = {
-    1: r.Agent,
+    1: r.Registered,
     2: r.Lease,
     3: r.Election,
     4: r.Policy,
@@ -110,7 +111,14 @@ _RESULT_CODE_OF: Final = {kind: code for code, kind in RESULT_CODES.items()}
 
 def command_row(command: c.Command) -> tuple[object, ...]:
     """`command` as an array whose body is led by its code."""
-    return (*command[:4], _COMMAND_CODE_OF[type(command.body)], command.body)
+    code = _COMMAND_CODE_OF[type(command.body)]
+    return (*command[:4], command.attempt, code, command.body)
+
+
+def fingerprint(body: c.Body) -> int:
+    """A checksum of what a request asks for; ids that are drawn anew at each attempt left out."""
+    asked = body[1:] if isinstance(body, c.Register | c.CreateTask) else body
+    return zlib.crc32(pack((_COMMAND_CODE_OF[type(body)], asked)))
 
 
 def pack_commands(commands: list[c.Command]) -> bytes:
@@ -140,23 +148,23 @@ def unpack_batch(data: bytes) -> c.Batch:
     return c.Batch(time_ms, wall_ms, tuple([_command(row) for row in rows]))
 
 
-def result_row(result: r.Result) -> tuple[int, object]:
-    """A result with its code, as snapshots keep answers."""
-    return _RESULT_CODE_OF[type(result)], result
+def answer_row(answer: r.Answer) -> tuple[object, ...]:
+    """An answer whose result is led by its code, as snapshots keep it."""
+    return (_RESULT_CODE_OF[type(answer.result)], *answer)
 
 
-def thaw_result(row: Any) -> r.Result:
-    """Inverse of `result_row`."""
-    code, fields = row
-    return typing.cast(r.Result, thaw(RESULT_CODES[code], fields))
+def thaw_answer(row: Any) -> r.Answer:
+    """Inverse of `answer_row`."""
+    code, result, mark, attempt = row
+    return r.Answer(thaw(RESULT_CODES[code], result), mark, attempt)
 
 
 def _command(row: Any) -> c.Command:
-    identity, session_id, number, seen, code, fields = row
+    identity, session_id, number, seen, attempt, code, fields = row
     kind = COMMAND_CODES.get(code)
     if kind is None:
         raise UnknownEncodingError(f"command code {code} is not known to this build")
-    return c.Command(identity, session_id, number, seen, thaw(kind, fields))
+    return c.Command(identity, session_id, number, seen, thaw(kind, fields), attempt)
 
 
 def _check(encoding: object) -> None:

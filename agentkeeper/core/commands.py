@@ -148,10 +148,14 @@ class CloseSession(NamedTuple):
 
 
 class Withdraw(NamedTuple):
-    """Undo what a request got or waits for, as its call ended before the answer got out."""
+    """Undo what a request got or waits for, as its call ended before the answer got out.
+
+    Only if `attempt` was the last to ask: a retry that came later is not robbed of its answer.
+    """
 
     session_id: str
     number: int
+    attempt: int
 
 
 class Takeover(NamedTuple):
@@ -204,6 +208,8 @@ class Command(NamedTuple):
     seen: int
     """All numbers up to this one are answered: their answers may be forgotten."""
     body: Body
+    attempt: int = 0
+    """Drawn by a call that withdraws its request if it ends before the answer; 0 otherwise."""
 
 
 class Batch(NamedTuple):

@@ -18,12 +18,18 @@ def campaign(state: State, command: Campaign) -> Result:
     if registry.settled(state, command.agent_id) is None:
         return refusals.not_found("agent", command.agent_id)
     election = _settled(state, command.group)
+    if election is not None and command.agent_id in election.candidates:
+        return _brief(election)
+    if state.groups_by_agent.count(command.agent_id) >= limits.GROUPS_EACH:
+        return refusals.limit("groups of this agent", limits.GROUPS_EACH)
     if election is None:
+        if len(state.elections) >= limits.GROUPS:
+            empty = state.deadlines.first(Kind.EMPTY_GROUP)
+            if empty is not None:
+                forget(state, empty[1])
         if len(state.elections) >= limits.GROUPS:
             return refusals.limit("election groups", limits.GROUPS)
         election = Election(command.group, state.term_floor, 0, 0, (), 0)
-    if command.agent_id in election.candidates:
-        return _brief(election)
     if len(election.candidates) >= limits.CANDIDATES_EACH:
         return refusals.limit("candidates in this group", limits.CANDIDATES_EACH)
     joined = election._replace(candidates=(*election.candidates, command.agent_id), deadline_ms=0)

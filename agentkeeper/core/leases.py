@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentkeeper.core import limits, refusals, registry
+from agentkeeper.core import limits, refusals, registry, sessions
 from agentkeeper.core.deadlines import Kind
 from agentkeeper.core.records import DONE, WAITING, Acquired, Lease, Refused, Result, Waiter
 from agentkeeper.core.state import waiter_key
@@ -33,6 +33,8 @@ def acquire(state: State, command: AcquireLease, session_id: str, number: int) -
     if held is None:
         if len(state.leases) >= limits.LEASES:
             return refusals.limit("leases", limits.LEASES)
+        if state.leases_by_agent.count(command.agent_id) >= limits.LEASES_EACH:
+            return refusals.limit("leases of this agent", limits.LEASES_EACH)
         return Acquired(True, grant(state, command.task_id, command.agent_id, command.ttl_ms))
     if held.holder == command.agent_id and held.grant is None and not command.exclusive:
         # The holder may take it anew: whoever assigned the work acquired on the agent's behalf.
@@ -136,6 +138,13 @@ def withdraw(state: State, key: tuple[str, int]) -> None:
         free(state, lease, "lease.released", UNCONFIRMED)
 
 
+def give_back(state: State, granted: Lease) -> None:
+    """Free a lease whose answer could not be delivered, if it is still the present one."""
+    lease = state.leases.get(granted.task_id)
+    if lease is not None and lease.token == granted.token:
+        free(state, lease, "lease.released", UNCONFIRMED)
+
+
 def _guarded(state: State, task_id: str, agent_id: str, token: int) -> Lease | Refused:
     """The lease, if `agent_id` holds it under `token`."""
     if registry.settled(state, agent_id) is None:
@@ -156,7 +165,7 @@ def _prolong(state: State, held: Lease, ttl_ms: int) -> Lease:
         grant=None,
     )
     if held.grant is not None:
-        del state.grants[held.grant]
+        state.grants.pop(held.grant, None)
     state.leases.put(lease.task_id, lease)
     state.deadlines.set(Kind.LEASE, lease.task_id, lease.deadline_ms)
     return lease
@@ -167,7 +176,7 @@ def _drop(state: State, lease: Lease) -> None:
     state.deadlines.clear(Kind.LEASE, lease.task_id)
     state.leases_by_agent.discard(lease.holder, lease.task_id)
     if lease.grant is not None:
-        del state.grants[lease.grant]
+        state.grants.pop(lease.grant, None)
 
 
 def _wait(state: State, command: AcquireLease, session_id: str, number: int) -> Result:
@@ -184,6 +193,7 @@ def _wait(state: State, command: AcquireLease, session_id: str, number: int) -> 
         number=number,
         deadline_ms=state.time_ms + command.wait_ms + limits.WAITER_SLACK_MS,
     )
+    sessions.keep_until(state, session_id, waiter.deadline_ms)
     state.waiters.put((session_id, number), waiter)
     state.derive_waiter(waiter)
     return WAITING
@@ -197,6 +207,8 @@ def _grant_next(state: State, task_id: str) -> None:
         # One that is about to die is passed over, not ended here: its death frees other leases,
         # and a chain of those would be as deep as there are agents.
         if state.expired(waiter.deadline_ms) or registry.doomed(state, waiter.agent_id):
+            continue
+        if state.leases_by_agent.count(waiter.agent_id) >= limits.LEASES_EACH:
             continue
         key = (waiter.session_id, waiter.number)
         grant(state, task_id, waiter.agent_id, waiter.ttl_ms, key)

@@ -50,22 +50,33 @@ BLOB_BYTES: Final = 1_048_576
 AGENTS: Final = 100_000
 """ALIVE and UNREACHABLE ones."""
 DEAD_AGENTS: Final = 20_000
+CARDS_BYTES: Final = 268_435_456
+"""All cards together."""
 LEASES: Final = 200_000
+LEASES_EACH: Final = 1_000
+"""Held by one agent: what its death frees at once."""
 LEASE_WAITERS: Final = 50_000
 LEASE_WAITERS_EACH: Final = 1_000
 """For one lease."""
 GROUPS: Final = 10_000
+GROUPS_EACH: Final = 200
+"""In which one agent is a candidate."""
 CANDIDATES_EACH: Final = 1_000
 """In one group."""
 POLICIES: Final = 10_000
+PATTERN_SUBJECTS: Final = 2_000
+"""Policies whose subject has a wildcard: every check looks at them."""
 TASKS: Final = 100_000
 """PENDING and CLAIMED ones."""
+CLAIMS_EACH: Final = 500
+"""Of one agent."""
 FINISHED_TASKS: Final = 50_000
 TASK_BYTES: Final = 268_435_456
-"""Inputs and outputs together."""
-PENDING_TOOL_SETS: Final = 1_000
-"""Distinct sets of required tools among PENDING tasks."""
+"""Inputs, outputs and names of required tools together."""
+TOOL_SETS: Final = 1_000
+"""Distinct sets of required tools among PENDING and CLAIMED tasks."""
 SESSIONS: Final = 20_000
+"""Of clients."""
 SESSION_WINDOW: Final = 256
 """Requests of a client's session that may be unanswered at a time."""
 REPLICA_SESSION_WINDOW: Final = 16_384

@@ -28,6 +28,11 @@ class PolicyIndex:
         self._literal: dict[str, dict[str, Policy]] = {}
         self._patterns: dict[str, Policy] = {}
 
+    @property
+    def patterns(self) -> int:
+        """Policies whose subject has a wildcard."""
+        return len(self._patterns)
+
     def put(self, policy: Policy) -> None:
         """Add a policy that is not in the index."""
         self._home(policy)[policy.policy_id] = policy
@@ -80,6 +85,13 @@ def set_policy(state: State, command: SetPolicy) -> Result:
     old = state.policies.get(policy.policy_id)
     if old is None and len(state.policies) >= limits.POLICIES:
         return refusals.limit("policies", limits.POLICIES)
+    was_pattern = old is not None and "*" in old.subject
+    if (
+        "*" in policy.subject
+        and not was_pattern
+        and state.policy_index.patterns >= limits.PATTERN_SUBJECTS
+    ):
+        return refusals.limit("policies with a wildcard in subject", limits.PATTERN_SUBJECTS)
     if old is not None:
         state.policy_index.drop(old)
     state.policies.put(policy.policy_id, policy)

@@ -45,9 +45,3 @@ class PendingQueue:
         """The distinct sets of required tools, each with how many tasks wait under it."""
         for key, heap in self._heaps.items():
             yield key, len(heap)
-
-    def __contains__(self, tools: ToolSet) -> bool:
-        return tools in self._heaps
-
-    def __len__(self) -> int:
-        return len(self._heaps)

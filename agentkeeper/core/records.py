@@ -197,6 +197,12 @@ class Refused(NamedTuple):
     message: str
 
 
+class Registered(NamedTuple):
+    """Answer to Register."""
+
+    agent_id: str
+
+
 class Acquired(NamedTuple):
     """Answer to AcquireLease: granted, or who holds it."""
 
@@ -212,6 +218,19 @@ class Done(NamedTuple):
     """Success without anything to tell."""
 
 
-Result = Agent | Lease | Election | Policy | Task | Session | Refused | Acquired | Waiting | Done
+class Answer(NamedTuple):
+    """What a session remembers of a request."""
+
+    result: Result
+    """`Waiting` while the request has no answer yet."""
+    fingerprint: int
+    """Of the request, so that another one under the same number is told apart."""
+    attempt: int
+    """The last call that asked (0: one that would not withdraw)."""
+
+
+Result = (
+    Registered | Lease | Election | Policy | Task | Session | Refused | Acquired | Waiting | Done
+)
 WAITING = Waiting()
 DONE = Done()

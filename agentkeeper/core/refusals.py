@@ -14,6 +14,7 @@ ABORTED = "ABORTED"
 SESSION_EXPIRED = "session_expired"
 OUTCOME_UNKNOWN = "outcome_unknown"
 WITHDRAWN = "withdrawn"
+NUMBER_REUSED = "number_reused"
 
 
 def not_found(kind: str, name: str) -> Refused:
@@ -34,7 +35,7 @@ def limit(what: str, bound: int) -> Refused:
 
 
 def session_expired(session_id: str) -> Refused:
-    """The session is unknown; nothing was done under it just now."""
+    """The session is unknown; nothing was done now, but a former attempt may have had effect."""
     return Refused(
         FAILED_PRECONDITION, SESSION_EXPIRED, f"session {session_id!r} is unknown or has expired"
     )
@@ -43,6 +44,12 @@ def session_expired(session_id: str) -> Refused:
 def outcome_unknown(number: int) -> Refused:
     """The request was acknowledged before; its answer is gone."""
     return Refused(ABORTED, OUTCOME_UNKNOWN, f"the answer to request {number} is no longer kept")
+
+
+def number_reused(number: int) -> Refused:
+    """The number belongs to another request of the session."""
+    message = f"request number {number} was used before, for another request"
+    return Refused(FAILED_PRECONDITION, NUMBER_REUSED, message)
 
 
 WITHDRAWN_REQUEST = Refused(ABORTED, WITHDRAWN, "the request was withdrawn when its call ended")

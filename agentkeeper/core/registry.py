@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from agentkeeper.core import elections, leases, limits, refusals, tasks
 from agentkeeper.core.deadlines import Kind
-from agentkeeper.core.records import DONE, Agent, AgentStatus, NameConflict, Refused, Result
+from agentkeeper.core.records import (
+    DONE,
+    Agent,
+    AgentStatus,
+    NameConflict,
+    Refused,
+    Registered,
+    Result,
+)
+from agentkeeper.core.state import card_bytes
 
 if TYPE_CHECKING:
     from agentkeeper.core.commands import Deregister, Heartbeat, Register
@@ -21,19 +30,22 @@ def register(state: State, command: Register) -> Result:
     """Add a new agent, ALIVE for one ttl."""
     if command.agent_id in state.agents:
         return Refused(refusals.ALREADY_EXISTS, "exists", "agent id is taken")
-    namesakes = [
-        agent_id
-        for agent_id, _ in state.agents_by_name.of(command.card.name)
-        if settled(state, agent_id) is not None
-    ]
+    namesakes = []
+    if command.on_name_conflict != NameConflict.COEXIST:
+        same_name = [agent_id for agent_id, _ in state.agents_by_name.of(command.card.name)]
+        namesakes = [agent for a in same_name if (agent := settled(state, a)) is not None]
     if namesakes and command.on_name_conflict == NameConflict.REJECT:
-        message = f"an agent named {command.card.name!r} is registered: {namesakes[0]}"
+        message = f"an agent named {command.card.name!r} is registered: {namesakes[0].agent_id}"
         return Refused(refusals.ALREADY_EXISTS, "name_conflict", message)
     replaced = namesakes if command.on_name_conflict == NameConflict.REPLACE else []
     if state.live_agents() - len(replaced) >= limits.AGENTS:
         return refusals.limit("agents", limits.AGENTS)
-    for agent_id in replaced:
-        end(state, state.agents.get(agent_id), SUPERSEDED)
+    size = card_bytes(command.card)
+    if state.cards_bytes + size > limits.CARDS_BYTES:
+        return refusals.limit("bytes of cards", limits.CARDS_BYTES)
+    state.cards_bytes += size
+    for namesake in replaced:
+        end(state, namesake, SUPERSEDED)
     agent = Agent(
         agent_id=command.agent_id,
         card=command.card,
@@ -48,7 +60,7 @@ def register(state: State, command: Register) -> Result:
     state.agents.put(agent.agent_id, agent)
     state.derive_agent(agent)
     state.emit("agent.registered", agent.agent_id, agent)
-    return agent
+    return Registered(agent.agent_id)
 
 
 def heartbeat(state: State, command: Heartbeat) -> Result:
@@ -109,9 +121,8 @@ def miss_deadline(state: State, agent: Agent) -> Agent:
     return end(state, agent, TIMED_OUT)
 
 
-def end(state: State, agent: Agent | None, reason: str) -> Agent:
+def end(state: State, agent: Agent, reason: str) -> Agent:
     """Make an agent DEAD: it loses its leases, claims, candidacies and places in line."""
-    assert agent is not None
     agent_id = agent.agent_id
     agent = agent._replace(
         status=AgentStatus.DEAD,
@@ -137,5 +148,7 @@ def end(state: State, agent: Agent | None, reason: str) -> Agent:
 
 def forget(state: State, agent_id: str) -> None:
     """Drop a DEAD agent whose retention is over."""
-    state.agents.drop(agent_id)
+    agent = state.agents.drop(agent_id)
+    if agent is not None:
+        state.cards_bytes -= card_bytes(agent.card)
     state.deadlines.clear(Kind.DEAD_AGENT, agent_id)

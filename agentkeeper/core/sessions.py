@@ -11,12 +11,23 @@ from typing import TYPE_CHECKING
 
 from agentkeeper.core import leases, limits, refusals, tasks
 from agentkeeper.core.deadlines import Kind
-from agentkeeper.core.records import DONE, Refused, Result, Session, Task
+from agentkeeper.core.records import (
+    DONE,
+    Acquired,
+    Answer,
+    Refused,
+    Result,
+    Session,
+    Task,
+    Waiting,
+)
 
 if TYPE_CHECKING:
     from agentkeeper.core.commands import CloseSession, Command, OpenSession, Withdraw
     from agentkeeper.core.state import State
 
+ANY_REQUEST = -1
+"""Fingerprint that stands for whatever request has the number."""
 REPLICA = "replica:"
 """Identities of replicas, whose sessions carry the calls of those who have none."""
 
@@ -26,7 +37,8 @@ def open_session(state: State, command: OpenSession, identity: str) -> Result:
     known = settled(state, command.session_id)
     if known is not None:
         return known if known.identity == identity else _not_yours(command.session_id)
-    if len(state.sessions) >= limits.SESSIONS:
+    # Replicas get theirs also when clients have taken all the room.
+    if len(state.sessions) >= limits.SESSIONS and not identity.startswith(REPLICA):
         return refusals.limit("sessions", limits.SESSIONS)
     session = Session(
         session_id=command.session_id,
@@ -51,23 +63,41 @@ def close_session(state: State, command: CloseSession, identity: str) -> Result:
     return DONE
 
 
-def admit(state: State, command: Command) -> Result | None:
+def admit(state: State, command: Command, fingerprint: int) -> Result | None:
     """Decide whether a command may run: None if so, its answer otherwise."""
     session = settled(state, command.session_id)
     if session is None:
         return refusals.session_expired(command.session_id)
-    if session.identity != command.identity and not session.identity.startswith(REPLICA):
+    replicas_own = session.identity.startswith(REPLICA)
+    if session.identity != command.identity and not replicas_own:
         return _not_yours(command.session_id)
     number, seen = command.number, session.seen
     if session.seen < command.seen < number:
         _forget_answers(state, session, command.seen)
         seen = command.seen
-    _put(state, session._replace(seen=seen, deadline_ms=state.time_ms + session.ttl_ms))
+    _put(state, _used(state, session)._replace(seen=seen))
     if number <= seen:
         return refusals.outcome_unknown(number)
     if number > seen + session.window:
         return refusals.limit("unanswered requests in this session", session.window)
-    return state.answers.get((command.session_id, number))
+    return _remembered(state, command, fingerprint, replicas_own)
+
+
+def _remembered(
+    state: State, command: Command, fingerprint: int, replicas_own: bool
+) -> Result | None:
+    """What an earlier copy of the command was answered; None if it is to run (again)."""
+    key = (command.session_id, command.number)
+    answer = state.answers.get(key)
+    if answer is None:
+        return None
+    if answer.fingerprint not in (fingerprint, ANY_REQUEST):
+        return refusals.number_reused(command.number)
+    if isinstance(answer.result, Waiting) and not replicas_own:
+        return None
+    # A replica takes a new number for each try, so there even `Waiting` is an answer.
+    state.answers.put(key, answer._replace(attempt=command.attempt))
+    return answer.result
 
 
 def withdraw(state: State, command: Withdraw) -> Result:
@@ -77,16 +107,25 @@ def withdraw(state: State, command: Withdraw) -> Result:
     """
     key = (command.session_id, command.number)
     session = settled(state, command.session_id)
-    if session is None or command.number <= session.seen:
+    if session is None or not session.seen < command.number <= session.seen + session.window:
+        return DONE
+    answer = state.answers.get(key)
+    if answer is not None and answer.attempt != command.attempt:
         return DONE
     leases.withdraw(state, key)
-    answer = state.answers.get(key)
-    undone = isinstance(answer, Task) and tasks.withdraw(state, answer)
-    if answer is not None and not undone:
-        return DONE  # it took effect and stays: a retry gets its first answer
-    if command.number <= session.seen + session.window:
-        state.answers.put(key, refusals.WITHDRAWN_REQUEST)
+    if answer is not None and isinstance(answer.result, Task):
+        tasks.withdraw(state, answer.result)
+    if answer is not None and isinstance(answer.result, Acquired) and answer.result.acquired:
+        leases.give_back(state, answer.result.lease)
+    state.answers.put(key, Answer(refusals.WITHDRAWN_REQUEST, ANY_REQUEST, command.attempt))
     return DONE
+
+
+def keep_until(state: State, session_id: str, deadline_ms: int) -> None:
+    """Let a session live at least until then, as something of it waits that long."""
+    session = state.sessions.get(session_id)
+    if session is not None and session.deadline_ms < deadline_ms:
+        _put(state, session._replace(deadline_ms=deadline_ms))
 
 
 def settled(state: State, session_id: str) -> Session | None:
@@ -104,6 +143,9 @@ def end(state: State, session: Session) -> None:
     state.sessions.drop(session_id)
     state.deadlines.clear(Kind.SESSION, session_id)
     leases.drop_waiters(state, state.waiters_by_session.of(session_id))
+    for number in range(session.seen + 1, session.seen + session.window + 1):
+        if (session_id, number) in state.grants:
+            leases.withdraw(state, (session_id, number))
     _forget_answers(state, session, session.seen + session.window)
 
 
@@ -111,6 +153,11 @@ def _forget_answers(state: State, session: Session, seen: int) -> None:
     last = min(seen, session.seen + session.window)
     for number in range(session.seen + 1, last + 1):
         state.answers.drop((session.session_id, number))
+
+
+def _used(state: State, session: Session) -> Session:
+    deadline_ms = max(session.deadline_ms, state.time_ms + session.ttl_ms)
+    return session._replace(deadline_ms=deadline_ms)
 
 
 def _put(state: State, session: Session) -> None:

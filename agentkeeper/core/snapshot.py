@@ -17,10 +17,10 @@ from agentkeeper.core import records as r
 from agentkeeper.core.codec import (
     ENCODING,
     UnknownEncodingError,
+    answer_row,
     pack,
-    result_row,
     thaw,
-    thaw_result,
+    thaw_answer,
 )
 from agentkeeper.core.state import COUNTERS, TABLES, State
 
@@ -93,9 +93,10 @@ def restore(data: bytes) -> tuple[State, int]:
             if kind is not None:
                 row = thaw(kind, row)
             elif name == "answers":
-                row = thaw_result(row)
+                row = thaw_answer(row)
             table.put(key, row)
     state.derive()
+    state.digest()  # here, in whatever thread restores, and not at the next entry
     return state, log_index
 
 
@@ -105,7 +106,7 @@ def _chunks(snapshot: Snapshot) -> Iterator[bytes]:
         yield pack((name, len(rows)))
         chunk: list[bytes] = []
         for key, record in rows.items():
-            chunk.append(pack((key, result_row(record) if name == "answers" else record)))
+            chunk.append(pack((key, answer_row(record) if name == "answers" else record)))
             if len(chunk) == _ROWS_PER_CHUNK:
                 yield b"".join(chunk)
                 chunk.clear()

@@ -8,16 +8,17 @@ from agentkeeper.core import limits
 from agentkeeper.core.codec import pack
 from agentkeeper.core.deadlines import Deadlines, Kind
 from agentkeeper.core.policies import PolicyIndex
-from agentkeeper.core.queue import PendingQueue
+from agentkeeper.core.queue import PendingQueue, ToolSet
 from agentkeeper.core.records import (
     Agent,
     AgentStatus,
+    Answer,
+    Card,
     Election,
     Event,
     Lease,
     Policy,
     Replica,
-    Result,
     Session,
     Task,
     TaskStatus,
@@ -28,6 +29,7 @@ from agentkeeper.core.table import Digest, Table
 COUNTERS = (
     "time_ms",
     "wall_ms",
+    "grace_from_ms",
     "grace_until_ms",
     "last_token",
     "last_order",
@@ -56,6 +58,10 @@ class Index:
             if not ids:
                 del self._ids[owner]
 
+    def count(self, owner: str) -> int:
+        """How many `owner` has."""
+        return len(self._ids.get(owner, ()))
+
     def of(self, owner: str) -> list[tuple[str, int]]:
         """All that `owner` has, sorted; a copy, so it may change meanwhile."""
         return sorted(self._ids.get(owner, ()))
@@ -68,7 +74,7 @@ class State:
     rebuilt after a restore. Only the modules of this package change it, through `apply`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915  # a line for each table, counter and index
         self._digest = Digest()
         d = self._digest
         self.agents: Table[str, Agent] = Table("agents", d)
@@ -80,15 +86,16 @@ class State:
         self.inputs: Table[str, bytes] = Table("inputs", d)
         self.outputs: Table[str, bytes] = Table("outputs", d)
         self.sessions: Table[str, Session] = Table("sessions", d)
-        self.answers: Table[tuple[str, int], Result] = Table("answers", d)
+        self.answers: Table[tuple[str, int], Answer] = Table("answers", d)
         self.events: Table[int, Event] = Table("events", d)
         self.replicas: Table[str, Replica] = Table("replicas", d)
 
         self.time_ms = 0
         """The cluster clock, as of the last batch."""
         self.wall_ms = 0
+        self.grace_from_ms = 0
         self.grace_until_ms = 0
-        """Nothing expires before this time."""
+        """What had not expired at the former time does not expire before the latter."""
         self.last_token = 0
         self.last_order = 0
         self.term_floor = 0
@@ -115,8 +122,11 @@ class State:
         self.lines: dict[str, dict[int, Waiter]] = {}
         """Waiters of each lease by their place, which rises in order of insertion."""
         self.task_by_key: dict[str, str] = {}
+        self.tool_set_uses: dict[ToolSet, int] = {}
+        """How many unfinished tasks require each set of tools."""
+        self.cards_bytes = 0
         self.task_bytes = 0
-        """Size of all inputs and outputs."""
+        """Size of all inputs, outputs and names of required tools."""
         self.finished_bytes = 0
         """The part of it that finished tasks take up, which may be forgotten."""
         self.emitted: list[Event] = []
@@ -129,12 +139,16 @@ class State:
 
     def expired(self, deadline_ms: int) -> bool:
         """Whether a deadline has passed: at or after it, and not in a new leader's grace."""
-        return self.time_ms >= deadline_ms and self.time_ms >= self.grace_until_ms
+        if self.time_ms < deadline_ms:
+            return False
+        return self.time_ms >= self.grace_until_ms or deadline_ms <= self.grace_from_ms
 
     def next_due_ms(self) -> int | None:
         """When the earliest deadline falls due; None if there is none."""
         first = self.deadlines.next()
-        return None if first is None else max(first[0], self.grace_until_ms)
+        if first is None or first[0] <= self.grace_from_ms:
+            return None if first is None else first[0]
+        return max(first[0], self.grace_until_ms)
 
     def next_token(self) -> int:
         """A fencing token above all given out before."""
@@ -177,6 +191,7 @@ class State:
         """Rebuild what is derived, after the tables were filled from a snapshot."""
         for agent in self.agents.values():
             self.derive_agent(agent)
+            self.cards_bytes += card_bytes(agent.card)
         for lease in self.leases.values():
             self.derive_lease(lease)
         for waiter in sorted(self.waiters.values(), key=lambda w: w.place):
@@ -190,7 +205,9 @@ class State:
             self.policy_index.put(policy)
         for task in self.tasks.values():
             self.derive_task(task)
-        self.task_bytes = sum(map(len, self.inputs.values())) + sum(map(len, self.outputs.values()))
+            self.task_bytes += self.bytes_of(task)
+            if task.status in UNFINISHED:
+                self.use_tool_set(task.required_tools, 1)
         for session in self.sessions.values():
             self.deadlines.set(Kind.SESSION, session.session_id, session.deadline_ms)
 
@@ -217,6 +234,14 @@ class State:
         self.waiters_by_session.add(waiter.session_id, waiter.session_id, waiter.number)
         self.lines.setdefault(waiter.task_id, {})[waiter.place] = waiter
 
+    def use_tool_set(self, tools: ToolSet, change: int) -> None:
+        """Count an unfinished task in (1) or out (-1)."""
+        uses = self.tool_set_uses.get(tools, 0) + change
+        if uses:
+            self.tool_set_uses[tools] = uses
+        else:
+            del self.tool_set_uses[tools]
+
     def derive_task(self, task: Task) -> None:
         """Index a task that was just put into its table."""
         if task.idempotency_key:
@@ -228,11 +253,22 @@ class State:
             self.claims_by_agent.add(task.claimed_by, task.task_id)
         else:
             self.deadlines.set(Kind.FINISHED_TASK, task.task_id, task.deadline_ms)
-            self.finished_bytes += self.blob_bytes(task.task_id)
+            self.finished_bytes += self.bytes_of(task)
 
-    def blob_bytes(self, task_id: str) -> int:
-        """Size of a task's input and output."""
-        return len(self.inputs.get(task_id) or b"") + len(self.outputs.get(task_id) or b"")
+    def bytes_of(self, task: Task) -> int:
+        """What a task counts towards `limits.TASK_BYTES`."""
+        blobs = len(self.inputs.get(task.task_id) or b"") + len(
+            self.outputs.get(task.task_id) or b""
+        )
+        return blobs + sum(map(len, task.required_tools))
+
+
+UNFINISHED = (TaskStatus.PENDING, TaskStatus.CLAIMED)
+
+
+def card_bytes(card: Card) -> int:
+    """What a card counts towards `limits.CARDS_BYTES`."""
+    return len(pack(card))
 
 
 TABLES = (

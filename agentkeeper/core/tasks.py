@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CLAIM_EXPIRED = "claim_expired"
 CLAIMANT_DIED = "claimant_died"
 CLAIMANT_LEFT = "claimant_left"
-WITHDRAWN = "claim_withdrawn"
+CLAIM_WITHDRAWN = "claim_withdrawn"
 BY_HAND = "requeued"
 
 
@@ -35,7 +35,8 @@ def create(state: State, command: CreateTask) -> Result:
     if command.task_id in state.tasks:
         return Refused(refusals.ALREADY_EXISTS, "exists", "task id is taken")
     tools = tuple(sorted(set(command.required_tools)))
-    refused = _room(state, tools, len(command.input))
+    size = len(command.input) + sum(map(len, tools))
+    refused = _room(state, tools, size)
     if refused is not None:
         return refused
     task = Task(
@@ -61,7 +62,8 @@ def create(state: State, command: CreateTask) -> Result:
     state.tasks.put(task.task_id, task)
     if command.input:
         state.inputs.put(task.task_id, command.input)
-        state.task_bytes += len(command.input)
+    state.task_bytes += size
+    state.use_tool_set(tools, 1)
     state.derive_task(task)
     state.emit("task.created", task.task_id, task)
     return task
@@ -71,6 +73,8 @@ def claim(state: State, command: ClaimTask) -> Result:
     """Give the best task that fits the agent, or tell that none does."""
     if registry.settled(state, command.agent_id) is None:
         return refusals.not_found("agent", command.agent_id)
+    if state.claims_by_agent.count(command.agent_id) >= limits.CLAIMS_EACH:
+        return refusals.limit("claims of this agent", limits.CLAIMS_EACH)
     task_id = state.pending.take(state.tool_sets[command.agent_id])
     task = None if task_id is None else state.tasks.get(task_id)
     if task is None:
@@ -141,7 +145,8 @@ def requeue(state: State, command: RequeueTask) -> Result:
     if refused is not None:
         return refused
     state.deadlines.clear(Kind.FINISHED_TASK, task.task_id)
-    state.finished_bytes -= state.blob_bytes(task.task_id)
+    state.finished_bytes -= state.bytes_of(task)
+    state.use_tool_set(task.required_tools, 1)
     fresh = task._replace(retry_count=0, expired_claims=0, failure_reason="", completed_wall_ms=0)
     return _requeue(state, fresh, BY_HAND)
 
@@ -177,7 +182,7 @@ def withdraw(state: State, claimed: Task) -> bool:
     if task is None or task.status != TaskStatus.CLAIMED or task.claim_token != claimed.claim_token:
         return False
     _unclaim(state, task)
-    _requeue(state, task, WITHDRAWN)
+    _requeue(state, task, CLAIM_WITHDRAWN)
     return True
 
 
@@ -185,12 +190,14 @@ def forget(state: State, task_id: str) -> None:
     """Drop a finished task with its input and output."""
     task = state.tasks.drop(task_id)
     state.deadlines.clear(Kind.FINISHED_TASK, task_id)
-    size = state.blob_bytes(task_id)
+    if task is None:
+        return
+    size = state.bytes_of(task)
     state.task_bytes -= size
     state.finished_bytes -= size
     state.inputs.drop(task_id)
     state.outputs.drop(task_id)
-    if task is not None and task.idempotency_key:
+    if task.idempotency_key:
         state.task_by_key.pop(task.idempotency_key, None)
 
 
@@ -219,8 +226,8 @@ def _room(state: State, tools: tuple[str, ...], size: int) -> Refused | None:
     unfinished = len(state.tasks) - state.deadlines.count(Kind.FINISHED_TASK)
     if unfinished >= limits.TASKS:
         return refusals.limit("unfinished tasks", limits.TASKS)
-    if tools not in state.pending and len(state.pending) >= limits.PENDING_TOOL_SETS:
-        return refusals.limit("sets of required tools", limits.PENDING_TOOL_SETS)
+    if tools not in state.tool_set_uses and len(state.tool_set_uses) >= limits.TOOL_SETS:
+        return refusals.limit("sets of required tools", limits.TOOL_SETS)
     if not _make_room(state, size):
         return refusals.limit("bytes of inputs and outputs", limits.TASK_BYTES)
     return None
@@ -258,6 +265,7 @@ def _finish(state: State, task: Task, topic: str, reason: str) -> None:
         completed_wall_ms=state.wall_ms, deadline_ms=state.time_ms + limits.TASK_RETENTION_MS
     )
     state.tasks.put(task.task_id, task)
+    state.use_tool_set(task.required_tools, -1)
     state.derive_task(task)
     state.emit(topic, task.task_id, task, reason)
     if state.deadlines.count(Kind.FINISHED_TASK) > limits.FINISHED_TASKS:

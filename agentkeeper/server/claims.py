@@ -8,11 +8,12 @@ comes away empty-handed (another replica's caller was faster) waits on at its pl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from agentkeeper.core import limits
+from agentkeeper.core.queue import ToolSet
 from agentkeeper.server.errors import overloaded
 from agentkeeper.server.machine import Machine
 
@@ -42,32 +43,40 @@ class ClaimWaiters:
         self._attempting.add(place.ticket)
         try:
             yield place
+        except BaseException:
+            # If it had been woken for a task, that task is another's chance now.
+            if place.ticket in self._attempting:
+                self.dispatch()
+            raise
         finally:
             self._waiting.pop(place.ticket, None)
             self._attempting.discard(place.ticket)
-            self.dispatch()
 
-    def dispatch(self) -> None:
-        """Wake callers for the tasks that are PENDING now. Called whenever there may be more."""
+    def dispatch(self, queued: Mapping[ToolSet, int] | None = None) -> None:
+        """Wake callers for tasks that have just become PENDING: how many, by required tools.
+
+        Without `queued`, for all that are PENDING.
+        """
         state = self._machine.state
-        if not self._waiting or not len(state.pending):
+        room = dict(state.pending.sets() if queued is None else queued)
+        if not room:
             return
-        room = dict(state.pending.sets())
         for ticket in sorted(self._waiting):
-            waiter = self._waiting[ticket]
-            tools = state.tool_sets.get(waiter.agent_id)
-            if tools is None:
-                # The agent has died: let the caller ask and be told.
-                self._wake(ticket)
-                continue
+            tools = state.tool_sets.get(self._waiting[ticket].agent_id, frozenset())
             fitting = next((key for key in room if tools.issuperset(key)), None)
-            if fitting is not None:
-                self._wake(ticket)
-                room[fitting] -= 1
-                if room[fitting] == 0:
-                    del room[fitting]
-                    if not room:
-                        return
+            if fitting is None:
+                continue
+            self._wake(ticket)
+            room[fitting] -= 1
+            if room[fitting] == 0:
+                del room[fitting]
+                if not room:
+                    return
+
+    def wake_all(self) -> None:
+        """Anything may have changed: let every caller try."""
+        for ticket in sorted(self._waiting):
+            self._wake(ticket)
 
     def wake_agent(self, agent_id: str) -> None:
         """An agent has died: its callers must be told."""
@@ -79,7 +88,10 @@ class ClaimWaiters:
         waiter = _Waiter(agent_id, asyncio.Event())
         self._attempting.discard(ticket)
         self._waiting[ticket] = waiter
-        self.dispatch()
+        state = self._machine.state
+        tools = state.tool_sets.get(agent_id)
+        if tools is None or state.pending.fits(tools):
+            self._wake(ticket)
         await waiter.woken.wait()
 
     def _wake(self, ticket: int) -> None:

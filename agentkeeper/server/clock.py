@@ -23,15 +23,17 @@ class ClusterClock:
         self.stamped_ms = 0
         """The cluster time last given to a batch."""
         self._time_ms = 0.0
-        self._looked_s = 0.0
+        self._looked_s: float | None = None
 
     def start(self, time_ms: int) -> None:
         """Go on from `time_ms`."""
-        self._time_ms = max(float(time_ms), self._time_ms)
+        self._time_ms = float(time_ms)
         self._looked_s = self._monotonic_s()
 
     def now_ms(self) -> int:
         """The present cluster time."""
+        if self._looked_s is None:
+            return int(self._time_ms)
         now_s = self._monotonic_s()
         elapsed_ms = (now_s - self._looked_s) * 1000
         self._looked_s = now_s

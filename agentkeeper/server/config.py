@@ -135,8 +135,9 @@ class Settings:
             raise ConfigError("--peers: two replicas have the same address")
         if self.raft_bind:
             addresses.append(Address.parse(self.raft_bind, "--raft-bind"))
+        secret = self.raft_secret()
         elsewhere = [address for address in addresses if not _is_loopback(address.host)]
-        if elsewhere and self.raft_secret() is None:
+        if elsewhere and secret is None:
             raise ConfigError(
                 f"--raft-secret-file is needed, as {elsewhere[0]} is not on this machine: "
                 "without a secret whoever reaches the port controls the cluster"

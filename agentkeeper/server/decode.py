@@ -7,6 +7,7 @@ the bytes are then read once more as a twin of the message whose strings are pla
 from __future__ import annotations
 
 from functools import cache
+from itertools import islice
 from typing import Any, TypeVar
 
 from google.protobuf import (
@@ -21,6 +22,9 @@ from google.protobuf.message import DecodeError, Message
 
 from agentkeeper._pb import agentkeeper_pb2
 from agentkeeper.server.errors import CallError, bad_field
+
+LOOKED_AT = 1_000
+"""Entries of a list that are searched for the one at fault."""
 
 M = TypeVar("M", bound=Message)
 
@@ -78,7 +82,7 @@ def _not_utf8(message: Any, path: str) -> str:
     original = _original(message.DESCRIPTOR.full_name)
     for field, value in message.ListFields():
         was_string = original.fields_by_name[field.name].type == FieldDescriptor.TYPE_STRING
-        values = value if field.is_repeated else [value]
+        values = islice(value, LOOKED_AT) if field.is_repeated else [value]
         for i, item in enumerate(values):
             at = f"{path}{field.name}" + (f"[{i}]" if field.is_repeated else "")
             if isinstance(item, Message):

@@ -7,18 +7,26 @@ from typing import Final
 from agentkeeper.core import refusals
 from agentkeeper.core.records import Refused
 
-INDEFINITE_REASONS: Final = frozenset({refusals.OUTCOME_UNKNOWN})
+INDEFINITE_REASONS: Final = frozenset({refusals.OUTCOME_UNKNOWN, refusals.SESSION_EXPIRED})
 
 
 class CallError(Exception):
     """A call that ends without an answer.
 
     `code` is the name of a gRPC status; `definite` says whether the call certainly had no effect;
-    `reason` is a stable word for programs and `field` the request field at fault, if one is.
+    `reason` is a stable word for programs, `field` the request field at fault, if one is, and
+    `oldest` the oldest event still kept, where one that is gone was asked for.
     """
 
     def __init__(
-        self, code: str, reason: str, message: str, *, definite: bool = True, field: str = ""
+        self,
+        code: str,
+        reason: str,
+        message: str,
+        *,
+        definite: bool = True,
+        field: str = "",
+        oldest: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -26,6 +34,7 @@ class CallError(Exception):
         self.message = message
         self.definite = definite
         self.field = field
+        self.oldest = oldest
 
 
 def bad_field(field: str, message: str) -> CallError:

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from agentkeeper.consensus.port import Role
+from agentkeeper.consensus.port import Outcome, Role
 from agentkeeper.core import limits
 from agentkeeper.core.codec import pack_batch
 from agentkeeper.core.commands import Batch, Command, Takeover
@@ -90,9 +90,9 @@ class Leadership:
             self._reads.follow(leader_id)
         self.changed.set()
 
-    def takeover_ended(self, committed: bool) -> None:
+    def takeover_ended(self, outcome: Outcome) -> None:
         """The takeover's proposal has ended; if it failed while this replica leads, try again."""
-        if not committed:
+        if outcome is not Outcome.COMMITTED:
             asyncio.get_running_loop().call_later(TICK_S, self._take_over)
 
     def applied(self, applied: Applied) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from agentkeeper.consensus.port import Role
+from agentkeeper.core.codec import UnknownEncodingError
 from agentkeeper.server.leadership import Leadership
 from agentkeeper.server.machine import Machine
 from agentkeeper.server.messages import (
@@ -89,5 +90,5 @@ class LoopListener:
                 self._reads.answer(sender_id, message)
             elif isinstance(message, TellIndex):
                 self._reads.told(message)
-        except MalformedMessageError as error:
+        except (MalformedMessageError, UnknownEncodingError) as error:
             log.warning("message dropped", sender=sender_id, error=str(error))

@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 FORMATS: Final = ("auto", "plain", "json")
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -40,3 +41,18 @@ def configure(level: str, style: str) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for noisy in ("pysyncobj", "aiohttp", "asyncio", "grpc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # What our handlers raise they log themselves. What is left there are complaints about what
+    # callers send: one line each, so that nobody can fill the log with traces.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_shorten)
+    logging.getLogger("aiohttp.server").addFilter(_shorten_bad_requests)
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
+def _shorten_bad_requests(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return _shorten(record) if isinstance(error, HttpProcessingError) else True

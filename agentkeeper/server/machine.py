@@ -122,21 +122,25 @@ class Machine:
             return
         self._advance(entry.index)
         applied = Applied(entry.index, entry.term, batch, results, events)
-        for observe in self.on_applied:
-            observe(applied)
+        try:
+            for observe in self.on_applied:
+                observe(applied)
+        except Exception as error:
+            log.exception("entry can't be observed", index=entry.index)
+            self._fail(f"what follows from log entry {entry.index} failed: {error}")
 
     async def _restore(self, entry: _Entry) -> None:
         try:
             state, index = await asyncio.to_thread(snapshot.restore, entry.payload)
+            self.state = state
+            self._advance(max(index, entry.index))
+            for observe in self.on_restored:
+                observe()
         except Exception as error:
             log.exception("snapshot can't be restored", index=entry.index)
             self._fail(f"the snapshot at index {entry.index} can't be restored: {error}")
             return
-        self.state = state
-        self._advance(max(index, entry.index))
         log.info("state restored from a snapshot", index=entry.index)
-        for observe in self.on_restored:
-            observe()
         self._drain()
 
     def _advance(self, index: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import secrets
 import signal
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Final
@@ -20,8 +22,10 @@ from agentkeeper.consensus.port import Outcome, StartError
 from agentkeeper.core import records
 from agentkeeper.core.codec import ENCODING
 from agentkeeper.core.commands import Announce
+from agentkeeper.core.queue import ToolSet
 from agentkeeper.core.snapshot import pack_snapshot
-from agentkeeper.server import agent_index, convert
+from agentkeeper.server import convert
+from agentkeeper.server.agent_index import AgentIndex
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.claims import ClaimWaiters
 from agentkeeper.server.clock import ClusterClock
@@ -57,6 +61,7 @@ LEADERLESS_CUT_S: Final = 5.0
 READY_TIMEOUT_S: Final = 1.0
 ANNOUNCE_PAUSE_S: Final = 0.5
 DRAIN_S: Final = 5.0
+DRAIN_POLL_S: Final = 0.01
 HANDOVER_S: Final = 2.0
 
 
@@ -93,9 +98,10 @@ class Node:
             hub=self._hub,
             claims=ClaimWaiters(self._machine),
             own_session=OwnSession(settings.node_id, self._proposer, _draw_id),
-            index=agent_index.empty(),
+            index=AgentIndex(),
             notices=Notices(),
             draw_id=_draw_id,
+            draw_attempt=_draw_attempt,
             leader_known=lambda: self._leadership.leader_id is not None,
             closing=self._closing,
             background=self._background,
@@ -112,7 +118,6 @@ class Node:
             self._services(),
             Surroundings(
                 applied_index=lambda: self._machine.applied_index,
-                last_sequence=lambda: self._machine.state.last_sequence,
                 leader_endpoint=self._leader_endpoint,
                 count=self._metrics.count_call,
                 closing=self._closing,
@@ -195,9 +200,9 @@ class Node:
         await self._start_http()
         if not settings.peers:
             # Whoever reaches a daemon alone can use it at once.
-            while not self._leadership.established and not self._stopping.is_set():
-                self._leadership.changed.clear()
-                await self._leadership.changed.wait()
+            await self._established_or_stopping()
+            if self._stopping.is_set():
+                return
         await self._rpc.start(str(settings.addr))
         self._replica.spawn(self._announce())
         _tame_garbage_collection()
@@ -210,6 +215,15 @@ class Node:
             replicas=len(settings.peers) or 1,
             data_dir=str(settings.data_dir or "") or "none: in memory only",
         )
+
+    async def _established_or_stopping(self) -> None:
+        stopping = self._loop.create_task(self._stopping.wait())
+        while not self._leadership.established and not self._stopping.is_set():
+            self._leadership.changed.clear()
+            changed = self._loop.create_task(self._leadership.changed.wait())
+            await asyncio.wait((changed, stopping), return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+        stopping.cancel()
 
     async def _start_http(self) -> None:
         address = self._settings.metrics_addr
@@ -224,7 +238,12 @@ class Node:
         """Refuse new calls, finish those under way, hand leadership on, close."""
         log.info("stopping")
         self._closing.set()
-        self._hub.cut(shutting_down())
+        self._hub.cut(shutting_down)
+        with contextlib.suppress(TimeoutError):
+            # gRPC's own stop breaks off new calls without a word: until then they are told.
+            async with asyncio.timeout(DRAIN_S):
+                while self._proposer.pending:  # noqa: ASYNC110
+                    await asyncio.sleep(DRAIN_POLL_S)
         await self._rpc.stop(DRAIN_S)
         if self._settings.peers and not self._failure:
             await self._hand_over_leadership()
@@ -253,36 +272,44 @@ class Node:
                 await asyncio.sleep(ANNOUNCE_PAUSE_S)
 
     async def _tick(self) -> None:
-        while True:
-            self._leadership.tick()
-            self._proposer.sweep()
-            since_s = self._leadership.leaderless_since_s
-            if not self._closing.is_set():
-                lost = since_s is not None and self._loop.time() - since_s > LEADERLESS_CUT_S
-                self._hub.cut(no_leader_cut() if lost else None)
-            await asyncio.sleep(TICK_S)
+        try:
+            while True:
+                self._leadership.tick()
+                self._proposer.sweep()
+                since_s = self._leadership.leaderless_since_s
+                if not self._closing.is_set():
+                    lost = since_s is not None and self._loop.time() - since_s > LEADERLESS_CUT_S
+                    self._hub.cut(no_leader_cut if lost else None)
+                await asyncio.sleep(TICK_S)
+        except Exception as error:
+            log.exception("the clock's tick failed")
+            self._fail(f"the clock's tick failed: {error}")
 
     def _observe_events(self, applied: Applied) -> None:
         if not applied.events:
             return
         self._hub.wake()
-        tasks_queued = False
+        queued: Counter[ToolSet] = Counter()
         for event in applied.events:
-            agent_index.observe(self._replica.index, event)
+            self._replica.index.observe(event)
             if event.topic.startswith("lease."):
                 self._replica.notices.tell(event.subject)
             elif event.topic == "agent.died":
                 self._replica.notices.tell(event.subject)
                 self._replica.claims.wake_agent(event.subject)
             elif event.topic in ("task.created", "task.requeued"):
-                tasks_queued = True
-        if tasks_queued:
-            self._replica.claims.dispatch()
+                task = self._machine.state.tasks.get(event.subject)
+                if task is not None:
+                    queued[task.required_tools] += 1
+        if queued:
+            self._replica.claims.dispatch(queued)
 
     def _observe_restore(self) -> None:
-        self._replica.index = agent_index.of(self._machine.state)
+        # What happened between is not told one by one: whoever waits for anything must look.
+        self._replica.index.rebuild(self._machine.state)
         self._hub.wake()
-        self._replica.claims.dispatch()
+        self._replica.notices.tell_all()
+        self._replica.claims.wake_all()
 
     def _save_snapshot(self) -> None:
         captured = self._machine.capture()
@@ -309,9 +336,9 @@ class Node:
     def _propose_takeover(self, payload: bytes) -> None:
         self._put_into_log(payload, self._leadership.takeover_ended)
 
-    def _put_into_log(self, payload: bytes, ended: Callable[[bool], None]) -> None:
+    def _put_into_log(self, payload: bytes, ended: Callable[[Outcome], None]) -> None:
         def on_outcome(outcome: Outcome) -> None:
-            self._hand_over(ended, outcome is Outcome.COMMITTED)
+            self._hand_over(ended, outcome)
 
         self._engine.propose(payload, PROPOSAL_TIMEOUT_S, on_outcome)
 
@@ -347,6 +374,10 @@ def _tame_garbage_collection() -> None:
     """
     gc.freeze()
     gc.set_threshold(20_000, 50, 1_000)
+
+
+def _draw_attempt() -> int:
+    return secrets.randbits(52) + 1
 
 
 def _draw_id() -> str:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from agentkeeper.core import limits, refusals
-from agentkeeper.core.commands import Body, Command, OpenSession
-from agentkeeper.core.records import Refused, Result
+from agentkeeper.core import limits
+from agentkeeper.core.commands import Command, OpenSession
+from agentkeeper.core.records import Refused
 from agentkeeper.core.sessions import REPLICA
-from agentkeeper.server.errors import overloaded, refused
+from agentkeeper.server.errors import refused, unavailable
 from agentkeeper.server.proposer import Proposer
 
 TTL_MS: Final = 3_600_000
@@ -25,9 +25,31 @@ Key = tuple[str, int]
 @dataclass(slots=True)
 class _Open:
     session_id: str
-    number: int = 0
+    last_number: int = 0
     unanswered: dict[int, None] = field(default_factory=dict)
     """Request numbers under way, in rising order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A request number in this replica's session, until released."""
+
+    session: _Open
+    number: int
+
+    @property
+    def key(self) -> Key:
+        """Session id and number."""
+        return (self.session.session_id, self.number)
+
+    @property
+    def seen(self) -> int:
+        """All numbers up to this one are answered."""
+        return next(iter(self.session.unanswered)) - 1
+
+    def release(self) -> None:
+        """The request has its answer, or wants none any more."""
+        self.session.unanswered.pop(self.number, None)
 
 
 class OwnSession:
@@ -37,39 +59,37 @@ class OwnSession:
         self._identity = REPLICA + node_id
         self._proposer = proposer
         self._draw_id = draw_id
-        self._open: _Open | None = None
+        self._session: _Open | None = None
+        self._next_id = draw_id()
         self._opening = asyncio.Lock()
 
-    async def submit(self, body: Body, identity: str, deadline_s: float) -> tuple[Key, Result]:
-        """Get a command applied; returns its key in this session and its result."""
-        while True:
-            session = self._open or await self._reopen(deadline_s)
-            if len(session.unanswered) >= limits.REPLICA_SESSION_WINDOW:
-                raise overloaded("too many commands under way on this replica")
-            session.number += 1
-            number = session.number
-            session.unanswered[number] = None
-            seen = next(iter(session.unanswered)) - 1
-            try:
-                command = Command(identity, session.session_id, number, seen, body)
-                result = await self._proposer.submit(command, deadline_s)
-            finally:
-                del session.unanswered[number]
-            if isinstance(result, Refused) and result.reason == refusals.SESSION_EXPIRED:
-                # Idle for longer than its time to live; nothing was done.
-                if self._open is session:
-                    self._open = None
-                continue
-            return (session.session_id, number), result
+    async def place(self, deadline_s: float) -> Place:
+        """A place for one request. Raises `CallError` if no session can be had."""
+        session = self._session or await self._open(deadline_s)
+        session.last_number += 1
+        number = session.last_number
+        session.unanswered[number] = None
+        if number - next(iter(session.unanswered)) >= limits.REPLICA_SESSION_WINDOW - 1:
+            self._session = None  # leave it to those under way: the next request opens another
+        return Place(session, number)
 
-    async def _reopen(self, deadline_s: float) -> _Open:
-        async with self._opening:
-            if self._open is None:
-                session_id = self._draw_id()
-                body = OpenSession(session_id, TTL_MS, limits.REPLICA_SESSION_WINDOW)
-                command = Command(self._identity, "", 0, 0, body)
-                result = await self._proposer.submit(command, deadline_s)
-                if isinstance(result, Refused):
-                    raise refused(result)
-                self._open = _Open(session_id)
-            return self._open
+    def expired(self, place: Place) -> None:
+        """The state machine does not know the session: idle for longer than its time to live."""
+        if self._session is place.session:
+            self._session = None
+
+    async def _open(self, deadline_s: float) -> _Open:
+        try:
+            async with asyncio.timeout_at(deadline_s), self._opening:
+                if self._session is None:
+                    # The same id until it succeeds, so that failures leave no sessions behind.
+                    body = OpenSession(self._next_id, TTL_MS, limits.REPLICA_SESSION_WINDOW)
+                    command = Command(self._identity, "", 0, 0, body)
+                    result = await self._proposer.submit(command, deadline_s)
+                    if isinstance(result, Refused):
+                        raise refused(result)
+                    self._session = _Open(self._next_id)
+                    self._next_id = self._draw_id()
+                return self._session
+        except TimeoutError:
+            raise unavailable("no leader could be reached") from None

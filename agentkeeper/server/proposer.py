@@ -15,11 +15,13 @@ from dataclasses import dataclass
 
 import structlog
 
+from agentkeeper.consensus.port import Outcome
 from agentkeeper.core import limits
-from agentkeeper.core.codec import pack, pack_batch, pack_commands, unpack_commands
+from agentkeeper.core.codec import fingerprint, pack, pack_batch, pack_commands, unpack_commands
 from agentkeeper.core.commands import Batch, Command, OpenSession
 from agentkeeper.core.records import Result
-from agentkeeper.server.errors import outcome_unknown, overloaded, unavailable
+from agentkeeper.core.refusals import number_reused
+from agentkeeper.server.errors import outcome_unknown, overloaded, refused, unavailable
 from agentkeeper.server.machine import Applied
 from agentkeeper.server.messages import Forward, Forwarded
 
@@ -50,8 +52,8 @@ class _Pending:
     command: Command
     size: int
     decided: asyncio.Future[Result]
-    sent: bool = False
-    """Whether it was ever handed on, to the engine or the leader."""
+    copies: int = 0
+    """How often it was handed on, to the engine or the leader, and not definitely refused."""
     late_s: float = math.inf
     """When to hand it on again, unless something else says so before."""
     queued: bool = True
@@ -88,15 +90,17 @@ class Proposer:
         self._pending: dict[Key, _Pending] = {}
         self._queue: deque[_Pending] = deque()
         self._queue_bytes = 0
-        self._foreign: deque[_Foreign] = deque()
+        self._foreign: dict[str, _Foreign] = {}
+        """By sender: one that sends again has given up on its last."""
         self._leading = False
         self._leader_id: str | None = None
         self._busy = False
         """A batch is on its way, into the log or to the leader."""
         self._tick = False
         self._forward_number = 0
-        self._forwarded: list[_Pending] = []
-        """The batch last sent to the leader."""
+        self._handed_on: list[_Pending] = []
+        """This replica's part of the batch that is on its way."""
+        self._answer_due_s = math.inf
         self._pump_scheduled = False
 
     @property
@@ -116,6 +120,8 @@ class Proposer:
         if key in self._pending:
             # A retry that overtook its first attempt on this replica: both get the one answer.
             pending = self._pending[key]
+            if fingerprint(pending.command.body) != fingerprint(command.body):
+                raise refused(number_reused(command.number))
         elif len(self._pending) >= limits.PENDING_COMMANDS:
             raise overloaded(f"{limits.PENDING_COMMANDS} commands are under way on this replica")
         elif self._queue_bytes + size > limits.PENDING_BYTES:
@@ -129,7 +135,7 @@ class Proposer:
             async with asyncio.timeout_at(deadline_s):
                 return await asyncio.shield(pending.decided)
         except TimeoutError:
-            if pending.sent:
+            if pending.copies:
                 raise outcome_unknown("not decided in time; it may still take effect") from None
             raise unavailable("no leader could be reached") from None
         finally:
@@ -150,7 +156,7 @@ class Proposer:
 
     def follow(self, leader_id: str | None) -> None:
         """Another replica leads, or nobody that is known."""
-        for foreign in self._foreign:
+        for foreign in self._foreign.values():
             self._send(foreign.sender_id, Forwarded(foreign.number, False))
         self._foreign.clear()
         self._change(False, leader_id)
@@ -163,7 +169,7 @@ class Proposer:
 
     def take(self, sender_id: str, forward: Forward, *, may_lead: bool) -> None:
         """Accept commands forwarded by a follower, if this replica leads or is about to."""
-        if not may_lead or len(self._foreign) > limits.REPLICAS * 2:
+        if not may_lead:
             self._send(sender_id, Forwarded(forward.number, False))
             return
         try:
@@ -173,12 +179,16 @@ class Proposer:
             log.warning("forwarded commands can't be read", sender=sender_id, error=str(error))
             self._send(sender_id, Forwarded(forward.number, False))
             return
-        self._foreign.append(_Foreign(sender_id, forward.number, commands, len(forward.commands)))
+        size = len(forward.commands)
+        self._foreign[sender_id] = _Foreign(sender_id, forward.number, commands, size)
         self._schedule_pump()
 
-    def proposed(self, committed: bool) -> None:
+    def proposed(self, outcome: Outcome) -> None:
         """The batch on its way into the log has ended."""
-        if committed:
+        if outcome is Outcome.REJECTED:
+            for pending in self._handed_on:
+                pending.copies -= 1
+        if outcome is Outcome.COMMITTED:
             self._busy = False
             self._schedule_pump()
         else:
@@ -189,8 +199,9 @@ class Proposer:
         if self._leading or answer.number != self._forward_number:
             return
         now_s = asyncio.get_running_loop().time()
-        for pending in self._forwarded:
+        for pending in self._handed_on:
             pending.late_s = now_s + (DECISION_S if answer.taken else ANSWER_S)
+            pending.copies -= not answer.taken
         self._busy = False
         self._schedule_pump()
 
@@ -198,7 +209,7 @@ class Proposer:
         """Hand on again what has been out for too long. Called a few times a second."""
         now_s = asyncio.get_running_loop().time()
         late = [p for p in self._pending.values() if p.late_s < now_s]
-        if late:
+        if self._busy and not self._leading and now_s > self._answer_due_s:
             self._busy = False
         self._resend(late)
         self._schedule_pump()
@@ -231,6 +242,7 @@ class Proposer:
     def _enqueue(self, pending: list[_Pending]) -> None:
         for p in pending:
             p.queued = True
+            p.late_s = math.inf
             self._queue_bytes += p.size
         self._queue.extend(pending)
         self._schedule_pump()
@@ -254,28 +266,33 @@ class Proposer:
         batch = self._take_own(limits.BATCH_BYTES)
         if not batch:
             return
-        late_s = asyncio.get_running_loop().time() + ANSWER_S
-        for pending in batch:
-            pending.late_s = late_s
-        self._forwarded = batch
+        self._handed_on = batch
         self._forward_number += 1
         commands = pack_commands([pending.command for pending in batch])
-        # If there is no link just now, the sweep sends the commands again.
         self._busy = self._send(leader_id, Forward(self._forward_number, commands))
+        self._answer_due_s = asyncio.get_running_loop().time() + ANSWER_S
+        for pending in batch:
+            # If there is no link just now, the sweep hands the command on later.
+            pending.late_s = self._answer_due_s
+            pending.copies += self._busy
 
     def _pump_into_log(self) -> None:
-        size = limits.BATCH_BYTES
+        """Propose one batch: of each follower what it has sent, and of this replica's own."""
         commands: list[Command] = []
-        while self._foreign and (not commands or self._foreign[0].size <= size):
-            foreign = self._foreign.popleft()
+        size = limits.BATCH_BYTES
+        for sender_id, foreign in tuple(self._foreign.items()):
+            if commands and foreign.size > size:
+                break
+            del self._foreign[sender_id]
             commands.extend(foreign.commands)
             size -= foreign.size
-            self._send(foreign.sender_id, Forwarded(foreign.number, True))
-        if not commands or (self._queue and self._queue[0].size <= size):
-            own = self._take_own(size)
-            commands.extend([pending.command for pending in own])
+            self._send(sender_id, Forwarded(foreign.number, True))
+        self._handed_on = self._take_own(size)
+        commands.extend([pending.command for pending in self._handed_on])
         if not commands and not self._tick:
             return
+        for pending in self._handed_on:
+            pending.copies += 1
         self._tick = False
         self._busy = True
         time_ms, wall_ms = self._stamp()
@@ -291,10 +308,7 @@ class Proposer:
             self._queue.popleft()
             self._queue_bytes -= pending.size
             pending.queued = False
-            if pending.decided.done():
-                continue
-            size -= pending.size
-            pending.sent = True
-            pending.late_s = math.inf
-            batch.append(pending)
+            if not pending.decided.done():
+                size -= pending.size
+                batch.append(pending)
         return batch

@@ -6,6 +6,7 @@ Reads that arrive while a round is under way share the next one (ReadIndex, Raft
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 
 from agentkeeper.core import limits
@@ -33,7 +34,8 @@ class ReadRounds:
         self._leading = False
         self._leader_id: str | None = None
         self._waiting: list[asyncio.Future[int]] = []
-        self._number = 0
+        # Not from 1: an answer meant for this replica before it was restarted must not fit.
+        self._number = secrets.randbits(48)
         self._told: asyncio.Future[int | None] | None = None
         self._runner: asyncio.Task[None] | None = None
 
@@ -79,17 +81,19 @@ class ReadRounds:
 
     async def _run(self) -> None:
         """Run rounds, one at a time, as long as somebody waits."""
-        while self._waiting:
-            sharing, self._waiting = self._waiting, []
-            index = await self._round()
-            if index is None:
-                await asyncio.sleep(RETRY_PAUSE_S)
-                self._waiting = [f for f in sharing if not f.done()] + self._waiting
-                continue
-            for found in sharing:
-                if not found.done():
-                    found.set_result(index)
-        self._runner = None
+        try:
+            while self._waiting:
+                sharing, self._waiting = self._waiting, []
+                index = await self._round()
+                if index is None:
+                    await asyncio.sleep(RETRY_PAUSE_S)
+                    self._waiting = [f for f in sharing if not f.done()] + self._waiting
+                    continue
+                for found in sharing:
+                    if not found.done():
+                        found.set_result(index)
+        finally:
+            self._runner = None
 
     async def _round(self) -> int | None:
         """Ask once; None when there is no answer, or no use in waiting for one any longer."""

@@ -11,13 +11,14 @@ from typing import Any, Final, TypeVar
 from agentkeeper.core import limits
 from agentkeeper.core.commands import Body, CloseSession, Command, OpenSession, Withdraw
 from agentkeeper.core.records import Refused, Result
+from agentkeeper.core.refusals import SESSION_EXPIRED
 from agentkeeper.core.state import State
-from agentkeeper.search.lexical import LexicalIndex
+from agentkeeper.server.agent_index import AgentIndex
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.claims import ClaimWaiters
 from agentkeeper.server.errors import CallError, refused, unavailable
 from agentkeeper.server.machine import Machine
-from agentkeeper.server.own_session import Key, OwnSession
+from agentkeeper.server.own_session import OwnSession, Place
 from agentkeeper.server.proposer import Proposer
 from agentkeeper.server.reads import ReadRounds
 from agentkeeper.server.watch import WatchHub
@@ -51,6 +52,11 @@ class Notices:
                 if not waiting:
                     del self._waiting[subject]
 
+    def tell_all(self) -> None:
+        """Something may have happened to anything."""
+        for subject in self._waiting:
+            self.tell(subject)
+
     def tell(self, subject: str) -> None:
         """Something happened to `subject`."""
         for event in self._waiting.get(subject, ()):
@@ -59,7 +65,10 @@ class Notices:
 
 @dataclass(slots=True)
 class Replica:
-    """The parts of a replica that services work with. `draw_id` gives 32 fresh hex characters."""
+    """The parts of a replica that services work with.
+
+    `draw_id` gives 32 fresh hex characters, `draw_attempt` a fresh number, never 0.
+    """
 
     node_id: str
     machine: Machine
@@ -68,9 +77,10 @@ class Replica:
     hub: WatchHub
     claims: ClaimWaiters
     own_session: OwnSession
-    index: LexicalIndex
+    index: AgentIndex
     notices: Notices
     draw_id: Callable[[], str]
+    draw_attempt: Callable[[], int]
     leader_known: Callable[[], bool]
     closing: asyncio.Event
     background: set[asyncio.Task[Any]]
@@ -82,37 +92,65 @@ class Replica:
 
     async def submit(self, body: Body, caller: Caller) -> Result:
         """Get a command applied. Raises `CallError`, also for a refusal of the state machine."""
-        return (await self.submit_keyed(body, caller))[1]
+        return await self._submit(body, caller, attempt=0)
 
-    async def submit_keyed(self, body: Body, caller: Caller) -> tuple[Key, Result]:
-        """As `submit`; returns also the session and number under which the command ran."""
+    async def submit_or_withdraw(self, body: Body, caller: Caller, attempt: int) -> Result:
+        """As `submit`; if it ends before its outcome is known, undo it in the background.
+
+        `attempt` is one for all tries of a call (`draw_attempt`): the undoing is passed over if
+        another call has asked the same since.
+        """
+        return await self._submit(body, caller, attempt)
+
+    async def _submit(self, body: Body, caller: Caller, attempt: int) -> Result:
         deadline_s = self.deadline_s(caller)
-        if caller.session_id:
-            key = (caller.session_id, caller.number)
-            command = Command(caller.identity, *key, caller.seen, body)
-            result = await self.proposer.submit(command, deadline_s)
-        else:
-            key, result = await self.own_session.submit(body, caller.identity, deadline_s)
-        if isinstance(result, Refused):
-            raise refused(result)
-        return key, result
+        while True:
+            place = None
+            if caller.session_id:
+                key, seen = (caller.session_id, caller.number), caller.seen
+            else:
+                place = await self.own_session.place(deadline_s)
+                key, seen = place.key, place.seen
+            command = Command(caller.identity, *key, seen, body, attempt)
+            undoing = False
+            try:
+                result = await self.proposer.submit(command, deadline_s)
+            except (CallError, asyncio.CancelledError) as error:
+                undoing = bool(attempt) and not (isinstance(error, CallError) and error.definite)
+                if undoing:
+                    self.withdraw(key, attempt, place)
+                raise
+            finally:
+                if place is not None and not undoing:
+                    place.release()
+            if not isinstance(result, Refused):
+                return result
+            if place is None or result.reason != SESSION_EXPIRED:
+                raise refused(result)
+            self.own_session.expired(place)
 
     async def read(self, caller: Caller) -> State:
         """The state, linearizable as of now unless the caller is content with `stale`."""
-        if caller.stale:
-            index = caller.min_index
-        else:
-            index = await self.reads.index(self.deadline_s(caller))
+        deadline_s = self.deadline_s(caller)
+        index = caller.min_index if caller.stale else await self.reads.index(deadline_s)
         try:
-            async with asyncio.timeout_at(self.deadline_s(caller)):
+            async with asyncio.timeout_at(deadline_s):
                 await self.machine.reach(index)
         except TimeoutError:
             raise unavailable(f"this replica has not reached index {index}", "behind") from None
         return self.machine.state
 
-    def withdraw(self, key: Key) -> None:
+    def withdraw(self, key: tuple[str, int], attempt: int, place: Place | None = None) -> None:
         """In the background, undo what the request `key` was given or waits for."""
-        self.spawn(self.submit(Withdraw(*key), Caller()))
+
+        async def undo() -> None:
+            try:
+                await self.submit(Withdraw(*key, attempt), Caller())
+            finally:
+                if place is not None:
+                    place.release()
+
+        self.spawn(undo())
 
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` in the background; its errors don't matter to anybody."""

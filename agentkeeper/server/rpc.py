@@ -27,8 +27,13 @@ REASON: Final = "agentkeeper-reason"
 FIELD: Final = "agentkeeper-field"
 LEADER: Final = "agentkeeper-leader"
 INDEX: Final = "agentkeeper-index"
+OLDEST: Final = "agentkeeper-oldest"
 SEQUENCE: Final = "agentkeeper-sequence"
-"""In a watch's headers: the last event before it is live, to resume after if none comes."""
+"""In a watch's headers: the last event before it, to resume after if none comes."""
+
+TEND_S: Final = 0.1
+END_S: Final = 5.0
+"""How long calls under way may go on after the server that took them has ended by itself."""
 
 _STATUS: Final = {status.name: status for status in grpc.StatusCode}
 _OPTIONS: Final = (
@@ -50,7 +55,6 @@ class Surroundings:
     """What every answer needs to know: asked anew each time."""
 
     applied_index: Callable[[], int]
-    last_sequence: Callable[[], int]
     leader_endpoint: Callable[[], str]
     count: Callable[[str], None]
     """Called with the method's name for every call."""
@@ -62,17 +66,54 @@ class RpcServer:
 
     def __init__(self, services: dict[str, list[Method]], surroundings: Surroundings) -> None:
         self._around = surroundings
-        self._server = grpc.aio.server(
-            options=_OPTIONS, maximum_concurrent_rpcs=limits.CONCURRENT_CALLS
-        )
-        for name, methods in services.items():
-            handlers = {method.name: self._handler(method) for method in methods}
-            self._server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(f"{PACKAGE}.{name}", handlers),)
-            )
+        self._services = services
+        self._server = self._make()
+        self._tending: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self, address: str) -> int:
         """Listen on `host:port`; returns the port. Raises `BindError`."""
+        port = await self._listen(address)
+        bound = f"{address.rpartition(':')[0]}:{port}"
+        self._tending = asyncio.get_running_loop().create_task(self._tend(bound))
+        return port
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls; let those under way finish within `grace_s`."""
+        if self._tending is not None:
+            self._tending.cancel()
+        await self._server.stop(grace_s)
+
+    async def _tend(self, address: str) -> None:
+        """Listen anew when the server has ended by itself.
+
+        Some versions of grpcio do that to whoever is sent a call with a path that is not UTF-8.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TEND_S)
+            if self._server._server.is_running():
+                continue
+            log.error("the gRPC server has ended by itself; listening anew", address=address)
+            ending = loop.create_task(self._server.stop(END_S))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            self._server = self._make()
+            try:
+                await self._listen(address)
+            except BindError as error:
+                log.warning("not yet", error=str(error))
+
+    def _make(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=limits.CONCURRENT_CALLS)
+        for name, methods in self._services.items():
+            handlers = {method.name: self._handler(method) for method in methods}
+            server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(f"{PACKAGE}.{name}", handlers),)
+            )
+        return server
+
+    async def _listen(self, address: str) -> int:
         try:
             port: int = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -81,10 +122,6 @@ class RpcServer:
             raise BindError(f"can't listen for gRPC on {address}: is it in use?")
         await self._server.start()
         return port
-
-    async def stop(self, grace_s: float) -> None:
-        """Take no more calls; let those under way finish within `grace_s`."""
-        await self._server.stop(grace_s)
 
     def _handler(self, method: Method) -> grpc.RpcMethodHandler:
         if isinstance(method, Unary):
@@ -119,14 +156,12 @@ def _stream(method: Stream, around: Surroundings) -> Callable[..., Any]:
         around.count(method.name)
         try:
             caller = _admit(around, context)
-            events = await method.handle(decode(method.request_type, data), caller)
+            events, after = await method.handle(decode(method.request_type, data), caller)
             # The subscription is live: a client that waits for these misses nothing after them.
-            await context.send_initial_metadata(
-                (
-                    (INDEX, str(around.applied_index())),
-                    (SEQUENCE, str(around.last_sequence())),
-                )
-            )
+            headers = [(INDEX, str(around.applied_index()))]
+            if after is not None:
+                headers.append((SEQUENCE, str(after)))
+            await context.send_initial_metadata(tuple(headers))
             async with contextlib.aclosing(events):
                 async for event in events:
                     yield event
@@ -161,6 +196,8 @@ def _failure(around: Surroundings, method: str, error: Exception) -> tuple[Any, 
         (REASON, error.reason),
         (INDEX, str(around.applied_index())),
     ]
+    if error.oldest is not None:
+        trailing.append((OLDEST, str(error.oldest)))
     if error.field:
         trailing.append((FIELD, _ascii(error.field)))
     leader = around.leader_endpoint()

@@ -15,7 +15,9 @@ from agentkeeper.core.records import Event
 from agentkeeper.server.errors import CallError, overloaded, unavailable
 from agentkeeper.server.machine import Machine
 
-ENCODED_KEPT = 4_096
+ENCODED_KEPT = 512
+SCAN_SLICE = 500
+"""Events a watcher looks at before others get a turn."""
 
 Accepts = Callable[[Event], bool]
 
@@ -28,7 +30,7 @@ class WatchHub:
         self._encode = encode
         self._encoded: OrderedDict[int, bytes] = OrderedDict()
         self._news = asyncio.Event()
-        self._cut: CallError | None = None
+        self._cut: Callable[[], CallError] | None = None
         self.watchers = 0
 
     def wake(self) -> None:
@@ -36,8 +38,8 @@ class WatchHub:
         self._news.set()
         self._news = asyncio.Event()
 
-    def cut(self, error: CallError | None) -> None:
-        """End all watches with `error`, and refuse new ones, until called with None."""
+    def cut(self, error: Callable[[], CallError] | None) -> None:
+        """End all watches with an `error` each, and refuse new ones, until called with None."""
         if error is None and self._cut is None:
             return
         self._cut = error
@@ -46,17 +48,15 @@ class WatchHub:
     async def follow(self, after: int, accepts: Accepts) -> AsyncGenerator[bytes, None]:
         """Yield the encoded events after sequence number `after` that `accepts`.
 
-        Raises `CallError`: OUT_OF_RANGE if the next event is no longer kept to begin with,
-        RESOURCE_EXHAUSTED if that happens later, and what `cut` was given.
+        Call `check` first. Raises `CallError`: RESOURCE_EXHAUSTED when the next event is no
+        longer kept, and what `cut` was given.
         """
-        if self.watchers >= limits.WATCHERS:
-            raise overloaded(f"{limits.WATCHERS} watches are open on this replica")
-        self.check_kept(after)
         self.watchers += 1
+        looked_at = 0
         try:
             while True:
                 if self._cut is not None:
-                    raise self._cut
+                    raise self._cut()
                 news, state = self._news, self._machine.state
                 if after + 1 < state.first_sequence:
                     raise CallError(
@@ -72,11 +72,18 @@ class WatchHub:
                 event = state.events.get(after)
                 if event is not None and accepts(event):
                     yield self._bytes(event)
+                looked_at += 1
+                if looked_at % SCAN_SLICE == 0:
+                    await asyncio.sleep(0)
         finally:
             self.watchers -= 1
 
-    def check_kept(self, after: int) -> None:
-        """Raise OUT_OF_RANGE unless the event after `after` is kept or still to come."""
+    def check(self, after: int) -> None:
+        """Raise `CallError` if there is no room for a watcher, or (OUT_OF_RANGE) if the event
+        after `after` is no longer kept.
+        """
+        if self.watchers >= limits.WATCHERS:
+            raise overloaded(f"{limits.WATCHERS} watches are open on this replica")
         first = self._machine.state.first_sequence
         if after + 1 < first:
             raise CallError(
@@ -84,6 +91,7 @@ class WatchHub:
                 "compacted",
                 f"after_sequence: the oldest event available is {first}",
                 field="after_sequence",
+                oldest=first,
             )
 
     def _bytes(self, event: Event) -> bytes:

@@ -16,7 +16,7 @@ from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.replica import Replica
 from agentkeeper.server.services.fields import agent_id_of, answer
-from agentkeeper.server.services.method import Method, Stream, Unary
+from agentkeeper.server.services.method import Method, Stream, Subscription, Unary
 from agentkeeper.server.services.registry import watch_from
 
 CHANGED = "leader.changed"
@@ -50,7 +50,7 @@ class ElectionService:
 
     async def watch_election(
         self, request: pb.WatchElectionRequest, caller: Caller
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> Subscription:
         """Tell the present state, unless resuming, then every change."""
         group = _group(request)
         after = await watch_from(self.replica, request, caller)
@@ -59,8 +59,8 @@ class ElectionService:
             after, lambda event: event.topic == CHANGED and event.subject == group
         )
         if election is None or request.HasField("after_sequence"):
-            return changes
-        return _with_present_state(election, changes)
+            return Subscription(changes, after)
+        return Subscription(_with_present_state(election, changes), None)
 
 
 async def _with_present_state(

@@ -48,11 +48,13 @@ class LeaseService:
         else:
             result = await self.replica.submit(body, caller)
             acquired = None if isinstance(result, Waiting) else answer(Acquired, result)
-        if acquired is None:
-            return pb.AcquireLeaseResponse(acquired=False)
-        return pb.AcquireLeaseResponse(
-            acquired=acquired.acquired, lease=convert.lease(acquired.lease)
-        )
+        if acquired is not None:
+            return pb.AcquireLeaseResponse(
+                acquired=acquired.acquired, lease=convert.lease(acquired.lease)
+            )
+        held = self.replica.state.leases.get(body.task_id)
+        others = None if held is None else convert.lease(held._replace(token=0))
+        return pb.AcquireLeaseResponse(acquired=False, lease=others)
 
     async def renew_lease(
         self, request: pb.RenewLeaseRequest, caller: Caller
@@ -73,21 +75,22 @@ class LeaseService:
 
     async def _in_line(self, body: c.AcquireLease, caller: Caller) -> Acquired | None:
         """Wait for a grant and confirm it; None when the wait was in vain."""
-        key = (caller.session_id, caller.number)
+        key, attempt = (caller.session_id, caller.number), self.replica.draw_attempt()
         deadline_s = asyncio.get_running_loop().time() + body.wait_ms / 1000
-        try:
-            with self.replica.notices.about(body.task_id, body.agent_id) as news:
-                while True:
-                    news.clear()
-                    result = await self.replica.submit(body, caller)
-                    if not isinstance(result, Waiting):
-                        return answer(Acquired, result)
-                    if not await self._granted(key, news, deadline_s):
-                        self.replica.withdraw(key)
-                        return None
-        except asyncio.CancelledError:
-            self.replica.withdraw(key)
-            raise
+        with self.replica.notices.about(body.task_id, body.agent_id) as news:
+            while True:
+                news.clear()
+                result = await self.replica.submit_or_withdraw(body, caller, attempt)
+                if not isinstance(result, Waiting):
+                    return answer(Acquired, result)
+                try:
+                    granted = await self._granted(key, news, deadline_s)
+                except asyncio.CancelledError:
+                    self.replica.withdraw(key, attempt)
+                    raise
+                if not granted:
+                    self.replica.withdraw(key, attempt)
+                    return None
 
     async def _granted(self, key: tuple[str, int], news: asyncio.Event, deadline_s: float) -> bool:
         """Wait until the request has left its line; False when its time is over first."""

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
 from agentkeeper.server.caller import Caller
+
+
+class Subscription(NamedTuple):
+    """A live watch: its encoded events, and where to resume if none ever comes.
+
+    `after` is None if the watch begins with something that resuming would leave out.
+    """
+
+    events: AsyncGenerator[bytes, None]
+    after: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,7 @@ class Stream:
 
     name: str
     request_type: type[Message]
-    handle: Callable[[Any, Caller], Awaitable[AsyncGenerator[bytes, None]]]
+    handle: Callable[[Any, Caller], Awaitable[Subscription]]
 
 
 Method = Unary | Stream

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from itertools import islice
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
 from agentkeeper.core import limits
-from agentkeeper.core.records import Agent, AgentStatus, Done, NameConflict
+from agentkeeper.core.records import Agent, AgentStatus, Done, NameConflict, Registered
 from agentkeeper.core.refusals import not_found
 from agentkeeper.core.state import State
 from agentkeeper.server import convert
@@ -18,7 +17,7 @@ from agentkeeper.server.caller import Caller
 from agentkeeper.server.errors import bad_field, refused, too_large
 from agentkeeper.server.replica import Replica
 from agentkeeper.server.services.fields import agent_id_of, answer
-from agentkeeper.server.services.method import Method, Stream, Unary
+from agentkeeper.server.services.method import Method, Stream, Subscription, Unary
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,8 @@ class RegistryService:
             ttl_ms=v.ttl_ms(request.ttl_seconds, limits.AGENT_TTL_MS_DEFAULT),
             on_name_conflict=v.choice(request.on_name_conflict, "on_name_conflict", NameConflict),
         )
-        agent = answer(Agent, await self.replica.submit(body, caller))
-        return pb.RegisterResponse(agent_id=agent.agent_id)
+        registered = answer(Registered, await self.replica.submit(body, caller))
+        return pb.RegisterResponse(agent_id=registered.agent_id)
 
     async def heartbeat(self, request: pb.HeartbeatRequest, caller: Caller) -> pb.HeartbeatResponse:
         """Keep an agent ALIVE."""
@@ -75,19 +74,21 @@ class RegistryService:
         tools = frozenset(v.lines(request.tools, "tools", limits.TOOLS, limits.NAME_BYTES))
         limit = v.number(request.limit, "limit", 0, limits.FIND_LIMIT_MAX)
         state = await self.replica.read(caller)
+        await self.replica.index.settled()
         found = self._ranked(state, query, tools, limit or limits.FIND_LIMIT_DEFAULT)
         response = pb.FindResponse(agents=[convert.agent(agent) for agent in found])
         if response.ByteSize() > limits.RESPONSE_BYTES:
             raise too_large("ask for fewer with limit")
         return response
 
-    async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncGenerator[bytes, None]:
+    async def watch(self, request: pb.WatchRequest, caller: Caller) -> Subscription:
         """Follow the events of some topics."""
         topics = v.lines(request.topics, "topics", limits.TOPICS, limits.TOPIC_BYTES, empty=True)
         after = await watch_from(self.replica, request, caller)
         if not topics or "" in topics:
-            return self.replica.hub.follow(after, lambda event: True)
-        return self.replica.hub.follow(after, lambda event: event.topic.startswith(topics))
+            return Subscription(self.replica.hub.follow(after, lambda event: True), after)
+        events = self.replica.hub.follow(after, lambda event: event.topic.startswith(topics))
+        return Subscription(events, after)
 
     def _ranked(self, state: State, query: str, tools: frozenset[str], limit: int) -> list[Agent]:
         def fits(agent_id: str) -> bool:
@@ -111,10 +112,8 @@ async def watch_from(
 ) -> int:
     """The sequence number after which a watch begins: as asked for, or now."""
     last = (await replica.read(caller)).last_sequence
-    if not request.HasField("after_sequence"):
-        return last
-    after = request.after_sequence
+    after = request.after_sequence if request.HasField("after_sequence") else last
     if after > last:
         raise bad_field("after_sequence", f"{after} is in the future; the last event is {last}")
-    replica.hub.check_kept(after)
+    replica.hub.check(after)
     return after

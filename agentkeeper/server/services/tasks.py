@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
 from agentkeeper.core import limits
-from agentkeeper.core.records import Done, Result, Task, TaskStatus, Waiting
+from agentkeeper.core.records import Done, Task, TaskStatus, Waiting
 from agentkeeper.core.refusals import not_found
 from agentkeeper.core.state import State
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.errors import CallError, bad_field, refused, too_large
-from agentkeeper.server.own_session import Key
+from agentkeeper.server.errors import bad_field, refused, too_large
 from agentkeeper.server.replica import Replica
 from agentkeeper.server.services.fields import agent_id_of, answer, task_id_of
 from agentkeeper.server.services.method import Method, Unary
+
+LIST_SLICE: Final = 100
+"""Tasks that a listing converts before others get a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,12 @@ class TaskService:
     ) -> pb.ClaimTaskResponse:
         """Wait until a task fits the agent, and claim it."""
         body = c.ClaimTask(agent_id_of(request))
+        attempt = self.replica.draw_attempt()
         with self.replica.claims.waiting(body.agent_id) as place:
             while True:
-                task = await self._attempt(body, caller)
-                if task is not None:
+                result = await self.replica.submit_or_withdraw(body, caller, attempt)
+                if not isinstance(result, Waiting):
+                    task = answer(Task, result)
                     return pb.ClaimTaskResponse(task=convert.task(task, self.replica.state))
                 await self.replica.unless_closing(place.next_chance())
 
@@ -132,7 +137,9 @@ class TaskService:
         state = await self.replica.read(caller)
         response = pb.ListTasksResponse()
         size = 0
-        for task in _tasks(state, status, int(token or 0)):
+        for looked_at, task in enumerate(_tasks(state, status, int(token or 0))):
+            if looked_at % LIST_SLICE == LIST_SLICE - 1:
+                await asyncio.sleep(0)
             message = convert.task(task, state)
             size += message.ByteSize() + 8
             full = size > limits.RESPONSE_BYTES
@@ -144,31 +151,14 @@ class TaskService:
             response.tasks.append(message)
         return response
 
-    async def _attempt(self, body: c.ClaimTask, caller: Caller) -> Task | None:
-        """Try to claim once. If the call ends before the outcome is known, give the claim back."""
-        attempt = asyncio.ensure_future(self.replica.submit_keyed(body, caller))
-        try:
-            result = (await asyncio.shield(attempt))[1]
-        except asyncio.CancelledError:
-            attempt.add_done_callback(self._give_back)
-            raise
-        return None if isinstance(result, Waiting) else answer(Task, result)
-
-    def _give_back(self, attempt: asyncio.Future[tuple[Key, Result]]) -> None:
-        if attempt.cancelled() or isinstance(attempt.exception(), CallError):
-            return
-        key, result = attempt.result()
-        if isinstance(result, Task):
-            self.replica.withdraw(key)
-
 
 def _tasks(state: State, status: int, after_order: int) -> Iterator[Task]:
-    fitting = (
+    """Tasks by age, which is the order in which they are kept, as they are now."""
+    return (
         task
-        for task in state.tasks.values()
+        for task in tuple(state.tasks.values())
         if task.order > after_order and status in (0, task.status)
     )
-    yield from sorted(fitting, key=lambda task: task.order)
 
 
 def _claim_of(
