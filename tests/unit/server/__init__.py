@@ -1,0 +1,1 @@
+"""Parts of the daemon, one by one, without processes."""

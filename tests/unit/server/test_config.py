@@ -1,0 +1,143 @@
+"""Settings: each is read exactly, and what contradicts another is said before anything starts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentkeeper.core import limits
+from agentkeeper.server.config import Address, ConfigError, Settings, parse_peers
+
+PEERS = {"a": "127.0.0.1:1", "b": "127.0.0.1:2", "c": "127.0.0.1:3"}
+CLUSTER: dict[str, Any] = {"node_id": "a", "peers": PEERS, "data_dir": Path("data")}
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:7070", "127.0.0.1", 7070),
+        ("localhost:1", "localhost", 1),
+        (":65535", "0.0.0.0", 65535),
+        ("[::1]:7070", "::1", 7070),
+        ("::1:7070", "::1", 7070),
+    ],
+)
+def test_addresses(text: str, host: str, port: int) -> None:
+    address = Address.parse(text, "--addr")
+    assert (address.host, address.port) == (host, port)
+    assert Address.parse(str(address), "--addr") == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "host", "7070", "host:", "host:x", "host:-1", "host:65536", "host:7 0", "host:0", "h:٣"],
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ConfigError, match="--addr"):
+        Address.parse(text, "--addr")
+
+
+def test_port_zero_where_it_is_allowed() -> None:
+    assert Address.parse("host:0", "--addr", port_zero=True).port == 0
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[a-z]{0,3}:[0-9]{0,30}"))
+def test_any_text_is_an_address_or_refused(text: str) -> None:
+    try:
+        address = Address.parse(text, "--addr")
+    except ConfigError:
+        return
+    assert 0 < address.port < 65_536
+
+
+def test_a_port_of_thousands_of_digits() -> None:
+    with pytest.raises(ConfigError):
+        Address.parse("host:" + "9" * 10_000, "--addr")
+
+
+def test_peers() -> None:
+    assert parse_peers(" a=h:1, b-2.x=[::1]:2 ,") == {"a": "h:1", "b-2.x": "[::1]:2"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ",", "a", "a=", "=h:1", "a=h", "a=h:1,a=h:2", "-a=h:1", "a b=h:1", "a" * 65 + "=h:1"],
+)
+def test_what_are_no_peers(text: str) -> None:
+    with pytest.raises(ConfigError, match="--peers"):
+        parse_peers(text)
+
+
+def test_the_defaults_serve_alone() -> None:
+    settings = Settings()
+    settings.check()
+    assert (str(settings.addr), str(settings.metrics_addr)) == ("0.0.0.0:7070", "0.0.0.0:9090")
+    assert settings.endpoint() == "localhost:7070"
+    assert settings.raft_secret() is None
+
+
+def test_a_cluster_on_one_machine() -> None:
+    Settings(**CLUSTER).check()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"node_id": "a"}, "--node-id"),
+        ({"raft_bind": "127.0.0.1:1"}, "--raft-bind"),
+        ({"raft_secret_file": Path("secret")}, "--raft-secret-file"),
+        ({"heartbeat_ms": 200, "election_timeout_ms": 600}, "--election-timeout-ms"),
+        ({"advertise_addr": "nonsense"}, "--advertise-addr"),
+        ({"advertise_addr": "h" * limits.ENDPOINT_BYTES + ":1"}, "--advertise-addr"),
+        ({"metrics_addr": Address("0.0.0.0", 7070)}, "--metrics-addr"),
+        ({**CLUSTER, "node_id": "alone"}, "--node-id"),
+        ({**CLUSTER, "node_id": "d"}, "a, b, c"),
+        ({**CLUSTER, "data_dir": None}, "--data-dir"),
+        ({**CLUSTER, "peers": {**PEERS, "c": PEERS["b"]}}, "same address"),
+        (
+            {**CLUSTER, "peers": {**PEERS, **{f"n{i}": f"127.0.0.1:{i}" for i in range(9, 25)}}},
+            str(limits.REPLICAS),
+        ),
+        ({**CLUSTER, "peers": {**PEERS, "c": "192.0.2.1:3"}}, "--raft-secret-file"),
+        ({**CLUSTER, "raft_bind": "0.0.0.0:1"}, "--raft-secret-file"),
+        ({**CLUSTER, "raft_bind": "nonsense"}, "--raft-bind"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_contradictions_are_named(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings(**change).check()
+    assert named in str(caught.value)
+
+
+def test_off_this_machine_a_secret_is_needed_and_enough(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    elsewhere = {**CLUSTER, "peers": {**PEERS, "c": "192.0.2.1:3"}, "raft_secret_file": secret}
+    with pytest.raises(ConfigError, match="--raft-secret-file"):
+        Settings(**elsewhere).check()  # there is no such file
+    secret.write_text("short\n")
+    with pytest.raises(ConfigError, match="16"):
+        Settings(**elsewhere).check()
+    secret.write_bytes(b"\xff" * 40)
+    with pytest.raises(ConfigError, match="--raft-secret-file"):
+        Settings(**elsewhere).check()
+    secret.write_text("sixteen letters!\n")
+    settings = Settings(**elsewhere)
+    settings.check()
+    assert settings.raft_secret() == "sixteen letters!"
+
+
+@pytest.mark.parametrize(
+    ("change", "endpoint"),
+    [
+        ({"advertise_addr": "keeper.example:1"}, "keeper.example:1"),
+        ({"addr": Address("10.0.0.1", 5)}, "10.0.0.1:5"),
+        ({"addr": Address("0.0.0.0", 5)}, "localhost:5"),
+        ({**CLUSTER, "addr": Address("0.0.0.0", 5)}, "127.0.0.1:5"),
+        ({**CLUSTER, "addr": Address("::", 5), "peers": {"a": "[::1]:9"}}, "[::1]:5"),
+    ],
+)
+def test_where_clients_reach_a_replica(change: dict[str, Any], endpoint: str) -> None:
+    assert Settings(**change).endpoint() == endpoint

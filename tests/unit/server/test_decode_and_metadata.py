@@ -1,0 +1,100 @@
+"""Requests and their metadata from bytes and strings; what can't be read names its field."""
+
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentkeeper._pb import agentkeeper_pb2 as pb
+from agentkeeper.core import limits
+from agentkeeper.server.caller import CONSISTENCY, MIN_INDEX, REQUEST, SEEN, SESSION, Caller
+from agentkeeper.server.decode import decode
+from agentkeeper.server.errors import CallError
+
+from .helpers import refusal_of
+
+
+def field_of(data: bytes) -> str:
+    with pytest.raises(CallError) as caught:
+        decode(pb.RegisterRequest, data)
+    assert caught.value.code == "INVALID_ARGUMENT"
+    return caught.value.field
+
+
+def with_card(data: bytes) -> bytes:
+    return b"\x0a" + bytes([len(data)]) + data
+
+
+@pytest.mark.parametrize(
+    ("card", "field"),
+    [
+        (b"\x0a\x01\xff", "card.name"),
+        (b"\x12\x02\xc0\x80", "card.description"),
+        (b"\x0a\x01a\x2a\x01b\x2a\x01\xff", "card.tools[1]"),
+        (b"\x22\x03\x0a\x01a\x22\x03\x12\x01\xff", "card.capabilities[1].description"),
+        (b"\x32\x06\x0a\x01\xff\x12\x01v", "card.metadata[0].key"),
+        (b"\x32\x06\x0a\x01k\x12\x01\xff", "card.metadata[0].value"),
+    ],
+)
+def test_the_field_that_is_not_utf8_is_named(card: bytes, field: str) -> None:
+    assert field_of(with_card(card)) == field
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff", b"\x0a", b"\x0a\x05a", b"\x08", b"\x0a\x01\x0a", b"\x0b"]
+)
+def test_what_is_no_message_at_all(data: bytes) -> None:
+    assert field_of(data) == "request"
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
+    for kind in (pb.RegisterRequest, pb.FindRequest, pb.SetPolicyRequest, pb.RenewLeaseRequest):
+        error = refusal_of(partial(decode, kind, data))
+        assert error is None or error.field
+
+
+@given(st.text(), st.text())
+def test_what_is_well_formed_is_read(name: str, tool: str) -> None:
+    request = pb.RegisterRequest(card=pb.AgentCard(name=name, tools=[tool], metadata={name: tool}))
+    assert decode(pb.RegisterRequest, request.SerializeToString()) == request
+
+
+def test_no_metadata() -> None:
+    assert Caller.from_metadata([("user-agent", "x")], 5.0) == Caller(deadline_s=5.0)
+
+
+def test_all_metadata() -> None:
+    given_metadata = [
+        (SESSION, "s"),
+        (REQUEST, "7"),
+        (SEEN, "3"),
+        (CONSISTENCY, "stale"),
+        (MIN_INDEX, "9"),
+    ]
+    expected = Caller(session_id="s", number=7, seen=3, deadline_s=None, stale=True, min_index=9)
+    assert Caller.from_metadata(given_metadata, None) == expected
+
+
+@given(st.sampled_from([REQUEST, SEEN, MIN_INDEX]), st.text(max_size=20) | st.from_regex("[0-9]+"))
+def test_numbers(key: str, text: str) -> None:
+    fits = text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= limits.COUNTER_MAX
+    error = refusal_of(lambda: Caller.from_metadata([(key, text)], None))
+    assert (error is None) == fits
+    assert error is None or error.field == key
+
+
+@pytest.mark.parametrize(
+    ("metadata", "field"),
+    [
+        ({SESSION: "s" * (limits.SESSION_ID_BYTES + 1), REQUEST: "1"}, SESSION),
+        ({SESSION: "s"}, REQUEST),
+        ({SESSION: "s", REQUEST: "0"}, REQUEST),
+        ({CONSISTENCY: "eventual"}, CONSISTENCY),
+    ],
+)
+def test_bad_metadata(metadata: dict[str, str], field: str) -> None:
+    with pytest.raises(CallError) as caught:
+        Caller.from_metadata(metadata.items(), None)
+    assert caught.value.field == field
