@@ -31,10 +31,6 @@ OLDEST: Final = "agentkeeper-oldest"
 SEQUENCE: Final = "agentkeeper-sequence"
 """In a watch's headers: the last event before it, to resume after if none comes."""
 
-TEND_S: Final = 0.1
-END_S: Final = 5.0
-"""How long calls under way may go on after the server that took them has ended by itself."""
-
 _STATUS: Final = {status.name: status for status in grpc.StatusCode}
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
@@ -66,54 +62,17 @@ class RpcServer:
 
     def __init__(self, services: dict[str, list[Method]], surroundings: Surroundings) -> None:
         self._around = surroundings
-        self._services = services
-        self._server = self._make()
-        self._tending: asyncio.Task[None] | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        self._server = grpc.aio.server(
+            options=_OPTIONS, maximum_concurrent_rpcs=limits.CONCURRENT_CALLS
+        )
+        for name, methods in services.items():
+            handlers = {method.name: self._handler(method) for method in methods}
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(f"{PACKAGE}.{name}", handlers),)
+            )
 
     async def start(self, address: str) -> int:
         """Listen on `host:port`; returns the port. Raises `BindError`."""
-        port = await self._listen(address)
-        bound = f"{address.rpartition(':')[0]}:{port}"
-        self._tending = asyncio.get_running_loop().create_task(self._tend(bound))
-        return port
-
-    async def stop(self, grace_s: float) -> None:
-        """Take no more calls; let those under way finish within `grace_s`."""
-        if self._tending is not None:
-            self._tending.cancel()
-        await self._server.stop(grace_s)
-
-    async def _tend(self, address: str) -> None:
-        """Listen anew when the server has ended by itself.
-
-        Some versions of grpcio do that to whoever is sent a call with a path that is not UTF-8.
-        """
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(TEND_S)
-            if self._server._server.is_running():
-                continue
-            log.error("the gRPC server has ended by itself; listening anew", address=address)
-            ending = loop.create_task(self._server.stop(END_S))
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
-            self._server = self._make()
-            try:
-                await self._listen(address)
-            except BindError as error:
-                log.warning("not yet", error=str(error))
-
-    def _make(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=limits.CONCURRENT_CALLS)
-        for name, methods in self._services.items():
-            handlers = {method.name: self._handler(method) for method in methods}
-            server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(f"{PACKAGE}.{name}", handlers),)
-            )
-        return server
-
-    async def _listen(self, address: str) -> int:
         try:
             port: int = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -122,6 +81,10 @@ class RpcServer:
             raise BindError(f"can't listen for gRPC on {address}: is it in use?")
         await self._server.start()
         return port
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls; let those under way finish within `grace_s`."""
+        await self._server.stop(grace_s)
 
     def _handler(self, method: Method) -> grpc.RpcMethodHandler:
         if isinstance(method, Unary):
