@@ -1,0 +1,237 @@
+"""The retry loop against a scripted transport."""
+
+import asyncio
+import math
+
+import grpc
+import pytest
+
+from agentkeeper import errors
+from agentkeeper._pb import agentkeeper_pb2 as pb
+from agentkeeper.client import methods, retry
+from agentkeeper.client.caller import Caller
+from agentkeeper.client.endpoints import Endpoints
+from agentkeeper.client.transport import Failure
+
+Code = grpc.StatusCode
+TASK = pb.CreateTaskResponse(task=pb.Task(id="t"))
+REQUEST = pb.CreateTaskRequest(type="x")
+
+
+def said(code, definite, reason="", leader=""):
+    return Failure(code, "details", definite=definite, reason=reason, leader=leader)
+
+
+NO_LEADER = said(Code.UNAVAILABLE, True)
+IN_DOUBT = said(Code.UNAVAILABLE, False)
+EXPIRED = said(Code.FAILED_PRECONDITION, True, retry.SESSION_EXPIRED)
+WITHDRAWN = said(Code.ABORTED, True, retry.WITHDRAWN)
+
+
+class Transport:
+    """Answers each call with the next of the script; the last one stays."""
+
+    def __init__(self, *script):
+        self.script = list(script)
+        self.calls = []
+        self.sessions = 0
+
+    async def call(self, endpoint, method, request, metadata, timeout_s):
+        if method is methods.OPEN_SESSION:
+            self.sessions += 1
+            return pb.OpenSessionResponse(session_id=f"s{self.sessions}", window=16)
+        if method is methods.CLOSE_SESSION:
+            return pb.CloseSessionResponse()
+        self.calls.append((endpoint, metadata, timeout_s))
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if callable(step):
+            step = await step(endpoint, timeout_s)
+        if isinstance(step, Failure):
+            raise Failure(
+                step.code,
+                step.details,
+                step.definite,
+                step.reason,
+                leader=step.leader,
+                unreachable=step.unreachable,
+            )
+        return step
+
+    async def close(self):
+        pass
+
+    @property
+    def endpoints(self):
+        return [endpoint[0] for endpoint, _, _ in self.calls]
+
+    @property
+    def numbers(self):
+        return [
+            (metadata.get("agentkeeper-session"), metadata.get("agentkeeper-request"))
+            for _, metadata, _ in self.calls
+        ]
+
+
+async def hang(endpoint, timeout_s):
+    await asyncio.sleep(timeout_s)
+    return Failure(Code.DEADLINE_EXCEEDED, "too late", unreachable=True)
+
+
+def make(transport, *names):
+    loop = asyncio.get_running_loop()
+    return Caller(transport, Endpoints(names or ("a", "b", "c"), loop.time, lambda ring: None))
+
+
+async def test_retries_keep_the_number_and_change_the_endpoint():
+    transport = Transport(IN_DOUBT, NO_LEADER, TASK)
+    assert await make(transport).call(methods.CREATE_TASK, REQUEST, 5.0) == TASK
+    assert transport.endpoints == ["a", "b", "c"]
+    assert transport.numbers == [("s1", "1")] * 3
+
+
+async def test_the_next_call_has_the_next_number_and_says_what_was_seen():
+    transport = Transport(TASK)
+    caller = make(transport)
+    await caller.call(methods.CREATE_TASK, REQUEST, 5.0)
+    await caller.call(methods.CREATE_TASK, REQUEST, 5.0)
+    assert transport.numbers == [("s1", "1"), ("s1", "2")]
+    assert transport.calls[1][1]["agentkeeper-seen"] == "1"
+
+
+async def test_reads_carry_no_number():
+    transport = Transport(pb.FindResponse())
+    await make(transport).call(methods.FIND, pb.FindRequest(), 5.0)
+    assert transport.numbers == [(None, None)]
+    assert transport.sessions == 0
+
+
+async def test_the_leader_hint_is_followed():
+    transport = Transport(said(Code.UNAVAILABLE, True, leader="c:7070"), TASK)
+    await make(transport).call(methods.CREATE_TASK, REQUEST, 5.0)
+    assert transport.endpoints == ["a", "c"]
+
+
+async def test_a_refusal_is_raised_at_once():
+    transport = Transport(said(Code.NOT_FOUND, True))
+    with pytest.raises(errors.NotFound):
+        await make(transport).call(methods.CREATE_TASK, REQUEST, 5.0)
+    assert len(transport.calls) == 1
+
+
+async def test_nothing_but_definite_failures_end_as_unavailable():
+    transport = Transport(NO_LEADER)
+    with pytest.raises(errors.Unavailable, match="CreateTask"):
+        await make(transport).call(methods.CREATE_TASK, REQUEST, 0.3)
+    assert len(transport.calls) > 3
+    assert set(transport.endpoints) == {"a", "b", "c"}
+
+
+async def test_one_doubtful_attempt_makes_the_outcome_unknown():
+    transport = Transport(IN_DOUBT, NO_LEADER)
+    with pytest.raises(errors.OutcomeUnknown):
+        await make(transport).call(methods.CREATE_TASK, REQUEST, 0.3)
+
+
+async def test_reads_never_end_as_unknown():
+    transport = Transport(IN_DOUBT)
+    with pytest.raises(errors.Unavailable):
+        await make(transport).call(methods.FIND, pb.FindRequest(), 0.3)
+
+
+async def test_a_session_that_is_gone_is_replaced_if_nothing_can_have_happened():
+    transport = Transport(NO_LEADER, EXPIRED, TASK)
+    await make(transport).call(methods.CREATE_TASK, REQUEST, 5.0)
+    assert transport.numbers == [("s1", "1"), ("s1", "1"), ("s2", "1")]
+
+
+async def test_a_session_that_is_gone_with_the_answer_makes_the_outcome_unknown():
+    transport = Transport(IN_DOUBT, EXPIRED, TASK)
+    with pytest.raises(errors.OutcomeUnknown, match="session"):
+        await make(transport).call(methods.CREATE_TASK, REQUEST, 5.0)
+    assert len(transport.calls) == 2
+
+
+async def test_a_claim_may_be_run_anew():
+    claim = pb.ClaimTaskResponse(task=pb.Task(id="t"))
+    transport = Transport(IN_DOUBT, EXPIRED, claim)
+    assert await make(transport).call(methods.CLAIM_TASK, pb.ClaimTaskRequest(), 5.0) == claim
+
+
+async def test_a_withdrawn_request_is_made_anew_under_the_next_number():
+    transport = Transport(IN_DOUBT, WITHDRAWN, TASK)
+    await make(transport).call(methods.CREATE_TASK, REQUEST, 5.0)
+    assert transport.numbers == [("s1", "1"), ("s1", "1"), ("s1", "2")]
+
+
+async def test_a_hanging_endpoint_costs_little_and_is_avoided_afterwards():
+    loop = asyncio.get_running_loop()
+
+    async def step(endpoint, timeout_s):
+        return await hang(endpoint, timeout_s) if endpoint == "a:7070" else TASK
+
+    transport = Transport(step)
+    caller = make(transport)
+    begin = loop.time()
+    await caller.call(methods.CREATE_TASK, REQUEST, 30.0)
+    assert loop.time() - begin < 2.0
+    await caller.call(methods.CREATE_TASK, REQUEST, 30.0)
+    assert transport.endpoints == ["a", "b", "b"]
+
+
+async def test_a_short_call_too_leaves_a_hanging_endpoint_in_time():
+    async def step(endpoint, timeout_s):
+        return await hang(endpoint, timeout_s) if endpoint == "a:7070" else TASK
+
+    await make(Transport(step)).call(methods.CREATE_TASK, REQUEST, 0.6)
+
+
+async def test_the_deadline_holds_when_everything_hangs():
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    with pytest.raises(errors.OutcomeUnknown) as caught:
+        await make(Transport(hang)).call(methods.CREATE_TASK, REQUEST, 0.5)
+    assert 0.4 < loop.time() - begin < 0.8
+    assert caught.value.code() is Code.DEADLINE_EXCEEDED
+
+
+async def test_a_claim_that_waits_does_not_blame_the_endpoint():
+    held = Failure(Code.DEADLINE_EXCEEDED, "nothing to claim", unreachable=True)
+    transport = Transport(held, held, pb.ClaimTaskResponse(task=pb.Task(id="t")))
+    caller = make(transport, "a")
+    await caller.call(methods.CLAIM_TASK, pb.ClaimTaskRequest(), math.inf, hold_s=20.0)
+    assert caller.endpoints.pick(set()) == "a:7070"
+    assert all(timeout_s >= 20.0 for _, _, timeout_s in transport.calls)
+
+
+async def test_a_cancelled_call_frees_its_number():
+    entered = asyncio.Event()
+
+    async def for_ever(endpoint, timeout_s):
+        entered.set()
+        await asyncio.Event().wait()
+
+    transport = Transport(for_ever, TASK)
+    caller = make(transport)
+    call = asyncio.create_task(caller.call(methods.CREATE_TASK, REQUEST, 5.0))
+    await entered.wait()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    await caller.call(methods.CREATE_TASK, REQUEST, 5.0)
+    assert transport.calls[1][1]["agentkeeper-seen"] == "1"
+
+
+async def test_closing_closes_the_sessions():
+    transport = Transport(TASK)
+    closed = []
+    caller = make(transport)
+    await caller.call(methods.CREATE_TASK, REQUEST, 5.0)
+    original = transport.call
+
+    async def call(endpoint, method, request, metadata, timeout_s):
+        if method is methods.CLOSE_SESSION:
+            closed.append(request.session_id)
+        return await original(endpoint, method, request, metadata, timeout_s)
+
+    transport.call = call
+    await caller.close()
+    assert closed == ["s1"]
