@@ -101,7 +101,8 @@ class Settings:
             Address.parse(self.advertise_addr, "--advertise-addr")
             if len(self.advertise_addr.encode()) > limits.ENDPOINT_BYTES:
                 raise ConfigError(f"--advertise-addr: longer than {limits.ENDPOINT_BYTES} bytes")
-        if self.addr == self.metrics_addr and self.addr.port:
+        same = self.addr == self.metrics_addr and self.metrics_addr_explicit
+        if same and self.addr.port:
             raise ConfigError("--addr and --metrics-addr are the same: each needs its own port")
         if self.peers:
             self._check_cluster()

@@ -227,6 +227,9 @@ class Node:
 
     async def _start_http(self) -> None:
         address = self._settings.metrics_addr
+        if not self._settings.metrics_addr_explicit and address.port == self._settings.addr.port:
+            log.warning("no HTTP: its default port is wanted for gRPC", address=str(address))
+            return
         try:
             await self._http.start(address.host, address.port)
         except OSError as error:

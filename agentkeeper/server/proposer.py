@@ -37,14 +37,17 @@ MESSAGE_OVERHEAD_BYTES = 64
 QUEUE_SLACK = 64
 """Abandoned commands that may stay in the queue until it is tidied."""
 
-Key = tuple[str, int]
+Key = tuple[str, int, int]
 
 
 def key_of(command: Command) -> Key:
-    """What identifies a command among those under way."""
+    """What identifies a command among those under way.
+
+    Calls that may be withdrawn each have their own, so that the state machine hears of the last.
+    """
     if isinstance(command.body, OpenSession):
-        return (command.body.session_id, 0)
-    return (command.session_id, command.number)
+        return (command.body.session_id, 0, 0)
+    return (command.session_id, command.number, command.attempt)
 
 
 @dataclass(slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
@@ -15,7 +15,7 @@ import structlog
 from agentkeeper.core import limits
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.decode import decode
-from agentkeeper.server.errors import CallError
+from agentkeeper.server.errors import CallError, overloaded
 from agentkeeper.server.replica import shutting_down
 from agentkeeper.server.services.method import Method, Stream, Unary
 
@@ -46,6 +46,24 @@ class BindError(Exception):
     """The gRPC address can't be listened on."""
 
 
+@dataclass(slots=True)
+class CallsUnderWay:
+    """Bounds how many calls there are at a time."""
+
+    count: int = 0
+
+    @contextlib.contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Count a call for as long as it lasts. Raises `CallError` when there are too many."""
+        if self.count >= limits.CONCURRENT_CALLS:
+            raise overloaded(f"{limits.CONCURRENT_CALLS} calls are under way on this replica")
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every answer needs to know: asked anew each time."""
@@ -55,6 +73,7 @@ class Surroundings:
     count: Callable[[str], None]
     """Called with the method's name for every call."""
     closing: asyncio.Event
+    calls: CallsUnderWay = field(default_factory=CallsUnderWay)
 
 
 class RpcServer:
@@ -62,9 +81,7 @@ class RpcServer:
 
     def __init__(self, services: dict[str, list[Method]], surroundings: Surroundings) -> None:
         self._around = surroundings
-        self._server = grpc.aio.server(
-            options=_OPTIONS, maximum_concurrent_rpcs=limits.CONCURRENT_CALLS
-        )
+        self._server = grpc.aio.server(options=_OPTIONS)
         for name, methods in services.items():
             handlers = {method.name: self._handler(method) for method in methods}
             self._server.add_generic_rpc_handlers(
@@ -96,8 +113,9 @@ def _unary(method: Unary, around: Surroundings) -> Callable[..., Any]:
     async def call(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         around.count(method.name)
         try:
-            caller = _admit(around, context)
-            response = await method.handle(decode(method.request_type, data), caller)
+            with around.calls.one_more():
+                caller = _admit(around, context)
+                response = await method.handle(decode(method.request_type, data), caller)
         except Exception as error:
             failure = _failure(around, method.name, error)
         else:
@@ -118,16 +136,17 @@ def _stream(method: Stream, around: Surroundings) -> Callable[..., Any]:
     ) -> AsyncIterator[bytes]:
         around.count(method.name)
         try:
-            caller = _admit(around, context)
-            events, after = await method.handle(decode(method.request_type, data), caller)
-            # The subscription is live: a client that waits for these misses nothing after them.
-            headers = [(INDEX, str(around.applied_index()))]
-            if after is not None:
-                headers.append((SEQUENCE, str(after)))
-            await context.send_initial_metadata(tuple(headers))
-            async with contextlib.aclosing(events):
-                async for event in events:
-                    yield event
+            with around.calls.one_more():
+                caller = _admit(around, context)
+                events, after = await method.handle(decode(method.request_type, data), caller)
+                # The subscription is live: a client that waits for these misses nothing after.
+                headers = [(INDEX, str(around.applied_index()))]
+                if after is not None:
+                    headers.append((SEQUENCE, str(after)))
+                await context.send_initial_metadata(tuple(headers))
+                async with contextlib.aclosing(events):
+                    async for event in events:
+                        yield event
         except Exception as error:
             failure = _failure(around, method.name, error)
         else:

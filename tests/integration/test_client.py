@@ -401,10 +401,6 @@ def test_those_who_wait_outlive_a_replica(cluster, client, way, victim):
     assert client.get_task(task.id).expired_claims == 0
 
 
-@pytest.mark.xfail(
-    reason="a replica that joins a retry to its first attempt undoes both when the first ends",
-    strict=False,
-)
 def test_a_claim_that_is_asked_for_again_and_again_is_made_once(shared, monkeypatch):
     monkeypatch.setattr("agentkeeper.client.core.CLAIM_HOLD_S", 0.02)
     monkeypatch.setattr("agentkeeper.client.retry.attempt_timeout_s", lambda *_: 0.02)
