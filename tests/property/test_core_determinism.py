@@ -1,0 +1,89 @@
+"""One log, one state: in one go, through snapshots, on several replicas, under any hash seed."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from core_budget import bounded
+from core_replay import replay, write_log
+from core_traffic import small_limits
+from core_watcher import derived, digest_from_scratch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import agentkeeper
+from agentkeeper.core.snapshot import capture, pack_snapshot, restore
+from agentkeeper.core.state import State
+
+HERE = Path(__file__).parent
+PROJECT = Path(agentkeeper.__file__).parents[1]
+
+
+@bounded(15)
+@given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(0, 150), max_size=3))
+def test_a_snapshot_and_the_tail_lead_to_the_state_of_the_whole_log(seed, cuts):
+    with small_limits():
+        log = write_log(seed, 150)
+        whole = State()
+        outcomes = replay(whole, log)
+        resumed, done, resumed_outcomes = State(), 0, []
+        for cut in sorted(cuts):
+            resumed_outcomes += replay(resumed, log[done:cut])
+            resumed, done = restore(pack_snapshot(capture(resumed, cut)))
+        resumed_outcomes += replay(resumed, log[done:])
+    assert resumed_outcomes == outcomes
+    assert resumed.digest() == whole.digest() == digest_from_scratch(whole)
+    assert derived(resumed) == derived(whole)
+    assert pack_snapshot(capture(resumed, 1)) == pack_snapshot(capture(whole, 1))
+
+
+@bounded(5)
+@given(seed=st.integers(0, 2**32))
+def test_three_replicas_agree_whenever_they_look_at_their_digests(seed):
+    """Reading the digest early, late or never must not change it."""
+    with small_limits():
+        log = write_log(seed, 200)
+        replicas = [State() for _ in range(3)]
+        look = random.Random(seed)
+        outcomes = [[], [], []]
+        for data in log:
+            for replica, told in zip(replicas, outcomes, strict=True):
+                told.extend(replay(replica, [data]))
+                if look.random() < 0.1:
+                    assert replica.digest() == digest_from_scratch(replica)
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert len({replica.digest() for replica in replicas}) == 1
+
+
+def test_a_snapshot_packed_later_is_that_of_the_moment_it_was_captured():
+    with small_limits():
+        log = write_log(5, 300)
+        state = State()
+        replay(state, log[:150])
+        at_once = pack_snapshot(capture(state, 150))
+        captured = capture(state, 150)
+        replay(state, log[150:])
+        assert pack_snapshot(captured) == at_once
+
+
+@pytest.mark.timeout(120)
+def test_hash_seeds_make_no_difference():
+    """Sets and dicts of strings iterate differently in each process; nothing may depend on it."""
+    runs = []
+    for hash_seed in ("0", "1", "12345"):
+        path = os.pathsep.join([str(HERE), str(PROJECT)])
+        runs.append(
+            subprocess.Popen(
+                [sys.executable, str(HERE / "core_replay.py"), "42", "2000"],
+                env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": path},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+    outputs = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert len(set(outputs)) == 1
+    assert int(outputs[0].split()[0]) > 3_000
