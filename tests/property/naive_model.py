@@ -26,12 +26,12 @@ class Remembered(NamedTuple):
 
 
 def asked(body):
-    """A request without the id that each attempt draws anew."""
+    """A request, its kind included, without the id that each attempt draws anew."""
     if isinstance(body, c.Register):
-        return body._replace(agent_id="")
-    if isinstance(body, c.CreateTask):
-        return body._replace(task_id="")
-    return body
+        body = body._replace(agent_id="")
+    elif isinstance(body, c.CreateTask):
+        body = body._replace(task_id="")
+    return type(body), body
 
 
 class SessionRules:
