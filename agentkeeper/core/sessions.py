@@ -107,7 +107,9 @@ def withdraw(state: State, command: Withdraw) -> Result:
     """
     key = (command.session_id, command.number)
     session = settled(state, command.session_id)
-    if session is None or not session.seen < command.number <= session.seen + session.window:
+    if command.attempt == 0 or session is None:
+        return DONE
+    if not session.seen < command.number <= session.seen + session.window:
         return DONE
     answer = state.answers.get(key)
     if answer is not None and answer.attempt != command.attempt:

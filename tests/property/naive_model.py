@@ -110,7 +110,9 @@ class SessionRules:
 
     def withdraw(self, cmd):
         session = self.living_session(cmd.session_id)
-        if session is None or not 0 < cmd.number - session.seen <= session.window:
+        if not cmd.attempt or session is None:
+            return DONE
+        if not 0 < cmd.number - session.seen <= session.window:
             return DONE
         known = find(self.answers, session_id=cmd.session_id, number=cmd.number)
         if known and known.attempt != cmd.attempt:

@@ -88,7 +88,7 @@ def test_a_lease_lasts_until_its_deadline_and_no_longer(story):
 def wait(story, agent_id, number=1, task_id="deploy", ms=30_000):
     """Wait in line as the agent's own session, or ask again under the same number."""
     return story.acquire(
-        task_id, agent_id, ttl=7_000, wait=ms, session=f"s{agent_id[0]}", number=number
+        task_id, agent_id, ttl=7_000, wait=ms, session=f"s{agent_id[0]}", number=number, attempt=1
     )
 
 
@@ -138,10 +138,10 @@ def test_a_withdrawn_request_leaves_the_line_or_passes_its_grant_on(story):
     token = story.acquire("deploy", "ann").lease.token
     for agent_id in ("bob", "cyd"):
         wait(story, agent_id)
-    story.do(c.Withdraw("sb", 1, 0))
+    story.do(c.Withdraw("sb", 1, 1))
     story.release("deploy", "ann", token)
     assert story.state.leases.get("deploy").holder == "cyd"
-    story.forget().do(c.Withdraw("sc", 1, 0))
+    story.forget().do(c.Withdraw("sc", 1, 1))
     assert story.topics() == ["lease.released deploy unconfirmed"]
     assert len(story.state.leases) == 0
     assert reason(wait(story, "cyd")) == ("ABORTED", "withdrawn"), "a late copy finds it over"
