@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
 import threading
 from collections import deque
@@ -9,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pysyncobj import SyncObjConf
+from pysyncobj.journal import MemoryJournal
 from pysyncobj.node import Node
 
 from agentkeeper.consensus import limits
@@ -33,7 +36,7 @@ from agentkeeper.consensus.requests import (
     call,
 )
 from agentkeeper.consensus.snapshots import Snapshot, SnapshotStore
-from agentkeeper.consensus.storage import DataFolder, memory_log
+from agentkeeper.consensus.storage import DataFolder
 from agentkeeper.consensus.transport import NoTransport, PeerNode, PeerTransport
 
 logger = logging.getLogger(__name__)
@@ -53,8 +56,7 @@ class _StoppedError(Exception):
 class RaftEngine:
     """Implements `agentkeeper.consensus.port.Engine`.
 
-    Simulations drive it by hand: `open` and `step` instead of `start`, with a transport and a log
-    of their own.
+    Simulations drive it by hand: `open` and `step` instead of `start`, with their own transport.
     """
 
     def __init__(
@@ -62,7 +64,6 @@ class RaftEngine:
         config: RaftConfig,
         *,
         transport: Callable[[Node], Any] | None = None,
-        log: Any = None,
         raft_factory: RaftFactory = HardenedRaft,
     ) -> None:
         """Make an engine; nothing is opened before `start`.
@@ -70,12 +71,10 @@ class RaftEngine:
         Args:
             config: what this replica is.
             transport: makes the transport instead of TCP, given this replica's node.
-            log: the log to use instead of a file in the data folder or one in memory.
             raft_factory: makes the replica; tests put other rules there.
         """
         self._config = config
         self._make_transport = transport
-        self._given_log = log
         self._raft_factory = raft_factory
         self._nodes = {
             node_id: PeerNode(node_id, address) for node_id, address in config.peers.items()
@@ -92,7 +91,7 @@ class RaftEngine:
         self._told_role: tuple[Role, int, str | None] | None = None
         self._snapshot_asked_s: float | None = None
         self._raft: HardenedRaft | None = None
-        self._folder: DataFolder | None = None
+        self._opened = contextlib.ExitStack()
         self._listener: Listener
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -119,15 +118,15 @@ class RaftEngine:
         try:
             self._raft = self._make_raft()
             self._raft.restore_stored()
-        except _StoppedError as error:
-            self._close()
-            raise StartError(f"the stored snapshot cannot be restored: {error}") from error
         except StartError:
-            self._close()
+            self._end()
             raise
         except Exception as error:
-            self._close()
-            raise StartError(f"the Raft engine cannot start: {error}") from error
+            self._end()
+            what = "stored snapshot cannot be restored"
+            if not isinstance(error, _StoppedError):
+                what = "Raft engine cannot start"
+            raise StartError(f"the {what}: {error}") from error
         self._raft.addOnTickCallback(self._before_wait)
         self._publish()
 
@@ -142,11 +141,14 @@ class RaftEngine:
 
     def _make_raft(self) -> HardenedRaft:
         config = self._config
-        journal = self._given_log
+        journal: Any = MemoryJournal()
         if config.data_dir is not None:
-            self._folder = DataFolder(config)
-            if journal is None:
-                journal = self._folder.open_log()
+            folder = DataFolder(config)
+            self._opened.callback(folder.close)
+            journal = folder.open_log()
+            self._opened.callback(journal._destroy)
+        snapshots = SnapshotStore(config.data_dir, self._post)
+        self._opened.callback(snapshots.close)
         others = [self._nodes[node_id] for node_id in config.other_ids]
         self_node: Node = self._nodes.get(config.node_id) or Node(config.node_id)
         transport = None
@@ -154,16 +156,18 @@ class RaftEngine:
             transport = self._make_transport(self_node)
         elif not others:
             transport = NoTransport(self_node)
-        return self._raft_factory(
+        raft = self._raft_factory(
             self_node,
             others,
-            memory_log() if journal is None else journal,
+            journal,
             conf=self._library_settings(listens=transport is None),
             transport=transport,
             transportClass=PeerTransport,
-            snapshots=SnapshotStore(config.data_dir, self._post),
+            snapshots=snapshots,
             delivery=self,
         )
+        self._opened.callback(raft.close)
+        return raft
 
     def _library_settings(self, listens: bool) -> SyncObjConf:
         config = self._config
@@ -175,7 +179,8 @@ class RaftEngine:
             commandsWaitLeader=False,
             raftMinTimeout=low_s,
             raftMaxTimeout=high_s,
-            # A leader without a majority gives up before another can be elected (thesis 6.2).
+            # A leader without a majority gives up soon (thesis 6.2). Another may be elected even
+            # before that: what keeps this one from serving stale reads is ReadIndex (6.4).
             leaderFallbackTimeout=low_s,
             appendEntriesPeriod=config.heartbeat_ms / 1000,
             connectionTimeout=max(2.0, 2 * high_s),
@@ -191,16 +196,10 @@ class RaftEngine:
 
     def _run(self) -> None:
         while not self._ended:
-            if self._stopping and not self._requests and not self._running().transferring:
-                break
+            stopping = self._stopping  # what was asked before `stop` gets one step
             self.step(_LONGEST_WAIT_S)
-
-    def _close(self) -> None:
-        if self._raft is not None:
-            self._raft.snapshots.close()
-            self._raft.close()
-        if self._folder is not None:
-            self._folder.close()
+            if stopping and not self._running().transferring:
+                break
 
     def _end(self) -> None:
         """Close everything and answer everyone; does nothing the second time."""
@@ -208,7 +207,13 @@ class RaftEngine:
             if self._ended:
                 return
             self._ended = True
-        self._close()
+        try:
+            self._opened.close()  # goes on after a step that fails
+        except Exception:
+            logger.exception("the Raft engine could not be closed cleanly")
+        self._status = dataclasses.replace(
+            self._status, role=Role.FOLLOWER, leader_id=None, peers={}
+        )
         self._drain()
         self._reads.fail()
         for proposal in self._in_log:
@@ -232,7 +237,7 @@ class RaftEngine:
             self.on_progress()
             self._answer_reads()
         except IntegrityError as error:
-            self._fail(f"replicated logs disagree: {error}")
+            self._fail(f"replicas contradict each other: {error}")
         except _StoppedError as error:
             self._fail(str(error))
         except Exception as error:
@@ -240,12 +245,13 @@ class RaftEngine:
             self._fail(f"unexpected error: {error!r}")
 
     def _drain(self) -> None:
+        """Do what has been asked for so far; what that asks for waits for the next step."""
         self._awake = False
-        while True:
+        for _ in range(len(self._requests)):
             try:
                 request = self._requests.popleft()
             except IndexError:
-                return
+                return  # another thread drains as well, after the end
             request()
 
     def _begin_round(self) -> None:
@@ -293,10 +299,7 @@ class RaftEngine:
         raft = self._raft
         if not self._awake and raft is not None and not self._ended:
             self._awake = True
-            try:
-                raft.wake()
-            except OSError:
-                logger.debug("the engine is closing; nobody to wake")
+            raft.wake()
 
     # --- requests --------------------------------------------------------------------------------
     def propose(
@@ -312,32 +315,38 @@ class RaftEngine:
 
     def _append(self, proposal: Proposal) -> None:
         raft = self._raft
-        if self._ended or raft is None or not raft.leads or raft.transferring:
+        if (
+            raft is None
+            or self._refuses
+            or raft.transferring
+            or raft.log_bytes > limits.MAX_LOG_BYTES
+        ):
             proposal.end(Outcome.REJECTED)
         elif proposal.deadline_s <= now_s():
             proposal.expire()
         else:
-            index = raft.append(proposal.payload)
+            # Noted first: should appending fail half-way, what became of it is unknown.
+            self._in_log.add(raft.last_index + 1, raft.term, proposal)
+            self._deadlines.watch(proposal)
+            raft.append(proposal.payload)
             proposal.payload = b""
             self._appended = True
-            self._in_log.add(index, raft.term, proposal)
-            self._deadlines.watch(proposal)
+
+    @property
+    def _refuses(self) -> bool:
+        ends = self._ended or self._stopping
+        return ends or self._raft is None or not self._raft.leads
 
     def read_index(self, timeout_s: float, on_result: Callable[[int | None], None]) -> None:
         """Implement `Engine.read_index`. An ended engine answers None on the caller's thread."""
         if not self._open_reads.take(0):
             self._answer_soon(lambda: call(on_result, None))
             return
-
-        def release(index: int | None) -> None:
-            self._open_reads.release(0)
-            on_result(index)
-
-        read = Read(now_s() + timeout_s, release)
+        read = Read(now_s() + timeout_s, on_result, self._open_reads)
         self._answer_soon(lambda: self._add_read(read))
 
     def _add_read(self, read: Read) -> None:
-        if self._ended or self._raft is None or not self._raft.leads:
+        if self._refuses:
             read.end(None)
         elif read.deadline_s <= now_s():
             read.expire()
@@ -352,18 +361,20 @@ class RaftEngine:
 
     def send(self, node_id: str, payload: bytes) -> bool:
         """Implement `Engine.send`."""
-        peer = self._status.peers.get(node_id)
+        peer, raft = self._status.peers.get(node_id), self._raft
         size = len(payload)
-        if peer is None or not peer.connected or self._ended:
+        if peer is None or raft is None or not peer.connected or self._ended:
             return False
-        if size > limits.MAX_PAYLOAD_BYTES or not self._message_budget.take(size):
+        node = self._nodes[node_id]
+        if size > limits.MAX_PAYLOAD_BYTES or not raft.takes_payloads(node):
+            return False
+        if not self._message_budget.take(size):
             return False
 
         def hand_over() -> None:
             self._message_budget.release(size)
-            if not self._ended and self._raft is not None:
-                message = {"type": "agentkeeper", "payload": payload}
-                self._raft.send(self._nodes[node_id], message)
+            if not self._ended and raft.takes_payloads(node):
+                raft.send(node, {"type": "agentkeeper", "payload": payload})
 
         self._answer_soon(hand_over)
         return True
@@ -396,7 +407,9 @@ class RaftEngine:
     def _want_snapshot(self) -> None:
         raft = self._running()
         since = raft.delivered_index - max(1, raft.snapshots.latest_index)
-        if since <= self._config.snapshot_entries:
+        many = since > self._config.snapshot_entries
+        large = since > 0 and raft.log_bytes > limits.SNAPSHOT_LOG_BYTES
+        if raft.snapshots.busy or not (many or large):
             return
         if self._snapshot_asked_s is None or now_s() - self._snapshot_asked_s > _SNAPSHOT_RETRY_S:
             self._snapshot_asked_s = now_s()

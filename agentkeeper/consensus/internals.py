@@ -6,7 +6,10 @@ upon. They are private to the library, hence its exact pin and the test over its
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -39,6 +42,8 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
     def __init__(
         self, self_node: Node, others: Sequence[Node], journal: Any, **kwargs: Any
     ) -> None:
+        self._pipe_lock = threading.Lock()
+        self._pipe_open = True
         super().__init__(self_node, others, **kwargs)
         self._adopt_journal(journal)
 
@@ -46,6 +51,8 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
         self._SyncObj__raftLog = journal
         if len(journal) == 0:
             journal.add(NO_OP, 1, 0)
+        self.log_bytes = _bytes(journal[:])
+        """Size of the entries in the log."""
         stored_term = journal.getCurrentTerm()
         self._SyncObj__raftCurrentTerm = max(stored_term, self.last_term)
         vote = journal.getVotedForNodeId() if stored_term == self.term else None
@@ -84,18 +91,13 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
         """Node id that got this replica's vote in the current term."""
         return cast("str | None", self._SyncObj__votedForNodeId)
 
-    @property
-    def election_deadline(self) -> float:
-        """When this replica stands for election unless it hears of a leader, in seconds."""
-        return float(self._SyncObj__raftElectionDeadline)
+    def random_timeout_s(self) -> float:
+        """Draw an election timeout (paper, 5.2)."""
+        return float(self._SyncObj__generateRaftTimeout())
 
-    @election_deadline.setter
-    def election_deadline(self, at_s: float) -> None:
-        self._SyncObj__raftElectionDeadline = at_s
-
-    def postpone_election(self) -> None:
-        """Wait another random election timeout before standing."""
-        self.election_deadline = now_s() + self._SyncObj__generateRaftTimeout()
+    def may_stand_in_this_tick(self, may: bool) -> None:
+        """Let the library's tick stand for election, or keep it from that, whatever the time."""
+        self._SyncObj__raftElectionDeadline = 0.0 if may else math.inf
 
     def store_vote(self, term: int, node_id: str | None) -> None:
         """Set term and vote; stored before this returns, thus before any answer is sent."""
@@ -107,13 +109,6 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
             self.store_vote(term, None)
         self._SyncObj__setState(FOLLOWER)
         self.leader = leader
-
-    def _SyncObj__setState(self, state: int) -> None:  # noqa: N802
-        # While leading the deadline is not kept up: without a fresh one a deposed leader would
-        # stand at once and disturb its successor.
-        if self.leads and state != LEADER:
-            self.postpone_election()
-        super()._SyncObj__setState(state)
 
     # --- the log -----------------------------------------------------------------------------
     @property
@@ -157,6 +152,21 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
                     return cast("list[Entry]", entries[: position + 1])
         return cast("list[Entry]", entries)
 
+    def within_bytes(self, index: int, end: int, max_bytes: int) -> int:
+        """Give the lowest index from `index` on from which the entries up to `end` fit."""
+        first = self.first_index
+        while end > max(index, first):
+            max_bytes -= len(self.log[end - first][0])
+            if max_bytes < 0:
+                break
+            end -= 1
+        return end
+
+    def add_entry(self, command: bytes, index: int, term: int) -> None:
+        """Append an entry."""
+        self.log.add(command, index, term)
+        self.log_bytes += len(command)
+
     def truncate_from(self, index: int) -> None:
         """Drop the entry at `index` and all after it; refuses to touch committed ones."""
         if index <= self.commit_index:
@@ -164,17 +174,22 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
                 f"the leader's log contradicts the committed entry {index} "
                 f"(commit index {self.commit_index})"
             )
-        self.log.deleteEntriesFrom(index - self.first_index)
+        at = index - self.first_index
+        self.log_bytes -= _bytes(self.log[at:])
+        self.log.deleteEntriesFrom(at)
 
     def trim_to(self, index: int) -> None:
         """Drop all entries before `index`, which stays as the first one."""
-        if index > self.first_index:
-            self.log.deleteEntriesTo(index - self.first_index)
+        at = index - self.first_index
+        if at > 0:
+            self.log_bytes -= _bytes(self.log[:at])
+            self.log.deleteEntriesTo(at)
 
     def restart_log(self, index: int, term: int) -> None:
         """Replace the whole log by the point where a snapshot ends."""
         self.log.clear()
-        self.log.add(NO_OP, index, term)
+        self.log_bytes = 0
+        self.add_entry(NO_OP, index, term)
 
     # --- progress ----------------------------------------------------------------------------
     @property
@@ -240,6 +255,20 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
         """Hand a message to the link to `node`; False if there is none."""
         return bool(self.transport.send(node, message))
 
+    def unsent_bytes(self, node: Node) -> int:
+        """Bytes that wait for the link to `node`. May be called from any thread."""
+        link = getattr(self.transport, "_connections", {}).get(node)
+        return 0 if link is None else int(link.getSendBufferSize())
+
+    def rejuvenate_links(self, span_s: float) -> None:
+        """Do not count a span of time towards the age at which silent links are dropped."""
+        for link in getattr(self.transport, "_connections", {}).values():
+            link._TcpConnection__lastReadTime += span_s
+
+    def poll(self) -> None:
+        """Take in what has arrived, without waiting."""
+        self._poller.poll(0.0)
+
     def heartbeat_due_at(self, at_s: float) -> None:
         """Let the tick send appends when `at_s` has passed."""
         self._SyncObj__newAppendEntriesTime = at_s
@@ -247,13 +276,21 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
     # --- waking and closing ------------------------------------------------------------------
     def wake(self) -> None:
         """Interrupt the wait for network events. May be called from any thread."""
-        self._SyncObj__pipeNotifier.notify()
+        with self._pipe_lock:  # else a closed descriptor's number could be somebody else's by now
+            if self._pipe_open:
+                # A full pipe raises, and is as good a reason to wake up.
+                with contextlib.suppress(BlockingIOError):
+                    self._SyncObj__pipeNotifier.notify()
 
     def close(self) -> None:
-        """Close links, log and the notifier's pipe, which the library forgets."""
-        self._doDestroy()
-        notifier = self._SyncObj__pipeNotifier
-        for end in ("_PipeNotifier__pipeR", "_PipeNotifier__pipeW"):
-            descriptor = getattr(notifier, end, None)
-            if descriptor is not None:
-                os.close(descriptor)
+        """Close the links and the notifier's pipe, which the library forgets."""
+        with self._pipe_lock:
+            self._pipe_open = False
+            notifier = self._SyncObj__pipeNotifier
+            os.close(notifier._PipeNotifier__pipeR)
+            os.close(notifier._PipeNotifier__pipeW)
+        self.transport.destroy()
+
+
+def _bytes(entries: list[Entry]) -> int:
+    return sum(len(command) for command, _, _ in entries)

@@ -16,8 +16,20 @@ MAX_OPEN_PROPOSAL_BYTES: Final = 64 * 2**20
 MAX_OPEN_READS: Final = 65536
 """Read rounds asked for and not yet answered; the next one is answered None."""
 
-MAX_QUEUED_MESSAGE_BYTES: Final = 64 * 2**20
+MAX_LOG_BYTES: Final = 2**30
+"""Size of the log above which proposals are REJECTED: no snapshot has let it be trimmed."""
+
+SNAPSHOT_LOG_BYTES: Final = 64 * 2**20
+"""Size of the log above which a snapshot is asked for, however few its entries."""
+
+MAX_TRIM_SLACK_BYTES: Final = 4 * 2**20
+"""Entries kept before a snapshot for followers that lag behind; trimming rewrites them."""
+
+MAX_QUEUED_MESSAGE_BYTES: Final = 8 * 2**20
 """Bytes given to `Engine.send` and not yet handed to a link."""
+
+MAX_UNSENT_MESSAGE_BYTES: Final = 2**20
+"""Unsent bytes on a link above which `Engine.send` refuses: heartbeats come behind them."""
 
 MAX_LINK_BUFFER_BYTES: Final = 32 * 2**20
 """Unsent bytes on one link above which messages between replicas are dropped."""
@@ -25,7 +37,7 @@ MAX_LINK_BUFFER_BYTES: Final = 32 * 2**20
 MAX_APPEND_BYTES: Final = 512 * 1024
 """Entries in one append message stop at this size (a single larger entry travels alone)."""
 
-MAX_UNACKNOWLEDGED_BYTES: Final = 8 * 2**20
+MAX_UNACKNOWLEDGED_BYTES: Final = 2 * 2**20
 """Entry bytes on their way to one follower; above, only heartbeats are sent until it answers."""
 
 SNAPSHOT_CHUNK_BYTES: Final = 256 * 1024

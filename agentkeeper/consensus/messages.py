@@ -146,7 +146,7 @@ def _bytes(raw: dict[str, Any], key: str) -> bytes:
     return value
 
 
-def _entries(raw: dict[str, Any], prev_index: int) -> list[Entry]:
+def _entries(raw: dict[str, Any], prev_index: int, leader_term: int) -> list[Entry]:
     entries = raw.get("entries")
     if not isinstance(entries, list):
         raise _MalformedError("entries")
@@ -155,7 +155,11 @@ def _entries(raw: dict[str, Any], prev_index: int) -> list[Entry]:
         if not isinstance(entry, (tuple, list)) or len(entry) != 3:
             raise _MalformedError("entries")
         command, index, term = entry
-        if type(command) is not bytes or not command or index != expected or type(term) is not int:
+        if type(command) is not bytes or not command:
+            raise _MalformedError("entries")
+        if type(index) is not int or index != expected:
+            raise _MalformedError("entries")
+        if type(term) is not int or not 0 <= term <= leader_term:
             raise _MalformedError("entries")
         checked.append((command, index, term))
     return checked
@@ -167,7 +171,7 @@ def _append(raw: dict[str, Any]) -> Append:
         return Append(term, round_, commit, None, 0, [])
     prev_index = _int(raw, "prevLogIdx")
     prev_term = _int(raw, "prevLogTerm")
-    return Append(term, round_, commit, prev_index, prev_term, _entries(raw, prev_index))
+    return Append(term, round_, commit, prev_index, prev_term, _entries(raw, prev_index, term))
 
 
 def _append_reply(raw: dict[str, Any]) -> AppendReply:

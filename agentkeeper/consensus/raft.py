@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from pysyncobj.node import Node
 
+from agentkeeper.consensus import limits
 from agentkeeper.consensus.internals import REGULAR, now_s
-from agentkeeper.consensus.limits import MAX_DELIVERY_S
 from agentkeeper.consensus.messages import (
     Append,
     AppendReply,
@@ -26,6 +27,9 @@ from agentkeeper.consensus.replication import Replication
 from agentkeeper.consensus.snapshots import Snapshot
 
 logger = logging.getLogger(__name__)
+
+_STALL_S = 0.1
+"""A time between two ticks above which this replica did not run as it should."""
 
 
 class Delivery(Protocol):
@@ -54,7 +58,8 @@ class HardenedRaft(Replication):
         self._delivery = delivery
         self.backlog = False
         """Whether committed entries still wait for delivery."""
-        super().__init__(*args, **kwargs)
+        self._ticked_s = math.inf
+        super().__init__(*args, on_round=delivery.on_round, on_snapshot=self.take_over, **kwargs)
         self._handlers: dict[type, Callable[[Node, Any], None]] = {
             Append: self.on_append,
             AppendReply: self.on_append_reply,
@@ -71,12 +76,20 @@ class HardenedRaft(Replication):
         if message is not None and node in self._SyncObj__otherNodes:
             self._handlers[type(message)](node, message)
 
+    def takes_payloads(self, node: Node) -> bool:
+        """Whether the link to `node` has room for a message that heartbeats would wait behind."""
+        return self.unsent_bytes(node) <= limits.MAX_UNSENT_MESSAGE_BYTES
+
     def _on_payload(self, node: Node, message: Payload) -> None:
         self._delivery.on_payload(node, message.payload)
 
     # --- the tick --------------------------------------------------------------------------------
     def _onTick(self, timeToWait: float = 0.0) -> None:  # noqa: N802, N803
-        self.ask_before_standing()
+        lost_s = now_s() - self._ticked_s
+        self._ticked_s = now_s()
+        if lost_s > _STALL_S:
+            self.make_up_for(lost_s)
+        self.decide_on_standing()
         self.continue_transfer()
         self.keep_links_alive()
         super()._onTick(timeToWait)
@@ -87,14 +100,10 @@ class HardenedRaft(Replication):
     def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
         """Nothing to do: the engine decides when to compact."""
 
-    def round_begins(self, number: int) -> None:
-        """Tell the engine, whose waiting reads then take part."""
-        self._delivery.on_round(number)
-
     def append(self, payload: bytes) -> int:
         """Append an entry to the leader's log and give its index; `replicate` sends it."""
         index = self.last_index + 1
-        self.log.add(REGULAR + payload, index, self.term)
+        self.add_entry(REGULAR + payload, index, self.term)
         return index
 
     # --- delivery --------------------------------------------------------------------------------
@@ -104,20 +113,19 @@ class HardenedRaft(Replication):
         Gives True if followers should be told of a new commit index at once.
         """
         self._delivery.on_progress()
-        delivered = False
-        until_s = now_s() + MAX_DELIVERY_S
-        while self.delivered_index < self.commit_index:
-            entries = self.entries_from(self.delivered_index + 1, 64)
-            for command, index, term in entries:
-                if index > self.commit_index:
-                    break
+        before = self.delivered_index
+        until_s = now_s() + limits.MAX_DELIVERY_S
+        in_time = True
+        while in_time and self.delivered_index < self.commit_index:
+            count = min(64, self.commit_index - self.delivered_index)
+            for command, index, term in self.entries_from(self.delivered_index + 1, count):
                 self._delivery.on_entry(index, term, _payload(command))
                 self.delivered_index = index
-                delivered = True
-            if now_s() > until_s:
-                break
+                in_time = now_s() <= until_s
+                if not in_time:
+                    break
         self.backlog = self.delivered_index < self.commit_index
-        return delivered
+        return self.delivered_index > before
 
     # --- snapshots -------------------------------------------------------------------------------
     def restore_stored(self) -> None:
@@ -158,7 +166,9 @@ class HardenedRaft(Replication):
     ) -> bool:
         """Store the state at `index` and drop the log below it; False if it is of no use."""
         term = self.term_at(index)
-        if term is None or index > self.delivered_index or index <= self.snapshots.latest_index:
+        if term is None or not self.snapshots.latest_index < index <= self.delivered_index:
+            return False
+        if self.snapshots.busy:
             return False
 
         def stored(snapshot: Snapshot | None) -> None:
@@ -174,7 +184,8 @@ class HardenedRaft(Replication):
         if not self.leads:
             return index
         lacking = [self.match_index[node] for node in self.others if node in self.linked]
-        return max(min([index, *lacking]), index - int(self.conf.logCompactionMinEntries))
+        keep_from = max(min([index, *lacking]), index - int(self.conf.logCompactionMinEntries))
+        return self.within_bytes(keep_from, index, limits.MAX_TRIM_SLACK_BYTES)
 
 
 def _payload(command: bytes) -> bytes | None:

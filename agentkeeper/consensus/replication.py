@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +22,8 @@ from agentkeeper.consensus.messages import (
 from agentkeeper.consensus.snapshots import Incoming, Outgoing, Snapshot, SnapshotStore
 from agentkeeper.consensus.voting import Voting
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class _Peer:
@@ -33,6 +37,8 @@ class _Peer:
     """Last index and size of each append on its way."""
     unacknowledged_bytes: int = 0
     outgoing: Outgoing | None = None
+    distrusted: bool = False
+    """Whether it has been found to vouch for what cannot be."""
 
     def forget_unacknowledged(self) -> None:
         self.unacknowledged.clear()
@@ -46,8 +52,17 @@ class _Peer:
 class Replication(Voting):
     """Replaces the library's message handling on the way of an entry."""
 
-    def __init__(self, *args: Any, snapshots: SnapshotStore, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        snapshots: SnapshotStore,
+        on_round: Callable[[int], None],
+        on_snapshot: Callable[[Snapshot], None],
+        **kwargs: Any,
+    ) -> None:
         self.snapshots = snapshots
+        self._on_round = on_round  # told before anything of a round is sent
+        self._on_snapshot = on_snapshot  # replaces state and log, once it is stored
         self._peers: dict[Node, _Peer] = {}
         self._round = 0
         self._incoming: Incoming | None = None
@@ -64,18 +79,14 @@ class Replication(Voting):
     def _SyncObj__sendAppendEntries(self) -> None:  # noqa: N802
         self.replicate()
 
-    def replicate(self) -> int:
-        """Send every follower what it lacks, or a heartbeat; give the number of this round."""
+    def replicate(self) -> None:
+        """Send every follower what it lacks, or a heartbeat: one round."""
         self.heartbeat_due_at(now_s() + self.conf.appendEntriesPeriod)
         self._round += 1
-        self.round_begins(self._round)
+        self._on_round(self._round)
         for node in self.others:
             if node in self.linked:
                 self._send_to(node)
-        return self._round
-
-    def round_begins(self, number: int) -> None:
-        """Called before anything of round `number` is sent."""
 
     def _send_to(self, node: Node) -> None:
         """Send one follower all it lacks, within the bound on what is on its way."""
@@ -122,7 +133,7 @@ class Replication(Voting):
             peer.rewound = self._round
             peer.forget_unacknowledged()
             hint = min(self.next_index[node], message.next_index)
-            self.next_index[node] = max(hint, self.match_index[node] + 1)
+            self.next_index[node] = max(hint, self.match_index[node] + 1, 2)
             self._round += 1
             self._send_to(node)
             return
@@ -132,9 +143,12 @@ class Replication(Voting):
 
     def _matched(self, node: Node, peer: _Peer, index: int) -> None:
         if index > self.last_index:
-            raise IntegrityError(f"{node.id!r} vouches for entry {index}, beyond the leader's log")
+            if not peer.distrusted:
+                logger.error("replica %s vouches for entries this leader lacks; ignored", node.id)
+            peer.distrusted = True
+            return
         peer.acknowledge(index)
-        # matchIndex only grows while one replica leads (paper, figure 2).
+        # matchIndex only grows while one replica leads and the link holds (paper, figure 2).
         self.match_index[node] = max(self.match_index[node], index)
         self.next_index[node] = max(self.next_index[node], self.match_index[node] + 1)
         if peer.outgoing is not None and peer.outgoing.index <= index:
@@ -151,6 +165,7 @@ class Replication(Voting):
             return False
         self._peers[node].echoed = max(self._peers[node].echoed, round_)
         self.last_response_s[node] = now_s()
+        self.excused = False
         return True
 
     def confirmed_round(self) -> int:
@@ -244,7 +259,7 @@ class Replication(Voting):
                 continue
             if own_term is not None:
                 self.truncate_from(index)
-            self.log.add(command, index, term)
+            self.add_entry(command, index, term)
 
     # --- snapshots (InstallSnapshot, paper, figure 13) -----------------------------------------
     def _send_snapshot(self, node: Node, peer: _Peer) -> None:
@@ -318,15 +333,11 @@ class Replication(Voting):
             self._storing = None
             if snapshot is None:
                 return  # unreadable, or the disk is full: the leader sends it again
-            self.take_over(snapshot)
+            self._on_snapshot(snapshot)
             if message.term == self.term:
                 self._reply(node, message.round, self.commit_index + 1, success=True)
 
         self.snapshots.receive(incoming, stored)
-
-    def take_over(self, snapshot: Snapshot) -> None:
-        """Replace state and log by a snapshot that has just been stored (rules 6 to 8)."""
-        raise NotImplementedError
 
     # --- links -----------------------------------------------------------------------------------
     def _SyncObj__onNodeConnected(self, node: Node) -> None:  # noqa: N802
@@ -340,11 +351,14 @@ class Replication(Voting):
         self.suspect(node)
 
     def _link_changed(self, node: Node) -> None:
-        # Whatever was on its way is lost; the next heartbeat finds out how much.
+        # Whatever was on its way is lost; the next heartbeat finds out how much. The peer may even
+        # come back with less than it vouched for, its disk emptied: what it has is asked anew.
+        # That the match index falls is safe: it is only ever counted, the commit index stays.
         peer = self._peers.get(node)
         if peer is not None:
             peer.forget_unacknowledged()
             peer.outgoing = None
+            self.match_index[node] = 0
 
     def keep_links_alive(self) -> None:
         """Say something on every link now and then, so that idle ones are not dropped."""

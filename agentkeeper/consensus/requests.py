@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from agentkeeper.consensus import limits
 from agentkeeper.consensus.port import Outcome
@@ -18,11 +19,23 @@ logger = logging.getLogger(__name__)
 class Request:
     """Something that gets exactly one answer, by its deadline at the latest."""
 
-    __slots__ = ("answered", "deadline_s")
+    __slots__ = ("_budget", "_callback", "_size", "answered", "deadline_s")
 
-    def __init__(self, deadline_s: float) -> None:
+    def __init__(
+        self, deadline_s: float, callback: Callable[..., None], budget: Budget, size: int
+    ) -> None:
         self.deadline_s = deadline_s
         self.answered = False
+        self._callback = callback
+        self._budget = budget
+        self._size = size
+
+    def end(self, result: Any) -> None:
+        """Answer, unless that has happened already."""
+        if not self.answered:
+            self.answered = True
+            self._budget.release(self._size)
+            call(self._callback, result)
 
     def expire(self) -> None:
         """Give the answer for a request whose time is up."""
@@ -32,7 +45,7 @@ class Request:
 class Proposal(Request):
     """A payload on its way into the log."""
 
-    __slots__ = ("_budget", "_on_outcome", "payload", "size", "term")
+    __slots__ = ("payload", "term")
 
     def __init__(
         self,
@@ -41,21 +54,10 @@ class Proposal(Request):
         on_outcome: Callable[[Outcome], None],
         budget: Budget,
     ) -> None:
-        super().__init__(deadline_s)
+        super().__init__(deadline_s, on_outcome, budget, len(payload))
         self.payload = payload
-        self.size = len(payload)
         self.term: int | None = None
         """Term of the entry it became; None as long as it is definitely not in the log."""
-        self._on_outcome = on_outcome
-        self._budget = budget
-
-    def end(self, outcome: Outcome) -> None:
-        """Answer, unless that has happened already."""
-        if not self.answered:
-            self.answered = True
-            self.payload = b""
-            self._budget.release(self.size)
-            call(self._on_outcome, outcome)
 
     def expire(self) -> None:
         """Answer by what is certain: nothing, once the payload is in the log."""
@@ -65,17 +67,12 @@ class Proposal(Request):
 class Read(Request):
     """A wish for a linearizable index."""
 
-    __slots__ = ("_on_result",)
+    __slots__ = ()
 
-    def __init__(self, deadline_s: float, on_result: Callable[[int | None], None]) -> None:
-        super().__init__(deadline_s)
-        self._on_result = on_result
-
-    def end(self, index: int | None) -> None:
-        """Answer, unless that has happened already."""
-        if not self.answered:
-            self.answered = True
-            call(self._on_result, index)
+    def __init__(
+        self, deadline_s: float, on_result: Callable[[int | None], None], budget: Budget
+    ) -> None:
+        super().__init__(deadline_s, on_result, budget, 0)
 
     def expire(self) -> None:
         """Answer that no index could be confirmed in time."""
@@ -166,9 +163,6 @@ class InLog:
 
     def __iter__(self) -> Iterator[Proposal]:
         return itertools.chain.from_iterable(list(self._by_index.values()))
-
-    def __len__(self) -> int:
-        return len(self._by_index)
 
 
 @dataclass(slots=True)

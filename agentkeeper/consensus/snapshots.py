@@ -136,12 +136,16 @@ class SnapshotStore:
         self._post = post
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._run: Callable[[Callable[[], None]], None] = _run_at_once
         self._closed = False
+        self.busy = False
+        """Whether a snapshot of this replica's own is being written."""
 
     def load(self) -> Snapshot | None:
         """Read the stored snapshot, if there is one; raises `StartError` if it is damaged."""
         if self._path is None:
             return None
+        self._temporary().unlink(missing_ok=True)
         try:
             snapshot = decode(self._path.read_bytes())
         except FileNotFoundError:
@@ -160,7 +164,13 @@ class SnapshotStore:
 
     def save(self, snapshot: Snapshot, done: Callable[[Snapshot | None], None]) -> None:
         """Store a snapshot, then tell `done`; None if that failed."""
-        self._do(lambda: snapshot, done)
+        self.busy = True
+
+        def saved(result: Snapshot | None) -> None:
+            self.busy = False
+            done(result)
+
+        self._do(lambda: snapshot, saved)
 
     def receive(self, incoming: Incoming, done: Callable[[Snapshot | None], None]) -> None:
         """Check and store a snapshot from the leader, then tell `done`; None if that failed."""
@@ -170,6 +180,7 @@ class SnapshotStore:
         """Write on a thread from now on."""
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+        self._run = self._jobs.put
 
     def close(self) -> None:
         """Finish what has been asked for and stop the thread; completions are not told now."""
@@ -189,15 +200,12 @@ class SnapshotStore:
             try:
                 snapshot = make()
                 self._write(snapshot)
-            except (OSError, DamagedError) as error:
+            except Exception as error:  # whoever waits for it must be told in any case
                 snapshot = None
-                logger.error("a snapshot could not be stored: %s", error)
+                logger.error("a snapshot could not be stored: %r", error)
             self._post(lambda: self._finish(snapshot, done))
 
-        if self._thread is None:
-            job()
-        else:
-            self._jobs.put(job)
+        self._run(job)
 
     def _finish(self, snapshot: Snapshot | None, done: Callable[[Snapshot | None], None]) -> None:
         if self._closed:
@@ -212,14 +220,22 @@ class SnapshotStore:
             return
         if snapshot.index <= self._stored_index():
             return
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            file.write(snapshot.header())
-            file.write(snapshot.payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        temporary = self._temporary()
+        try:
+            with temporary.open("wb") as file:
+                file.write(snapshot.header())
+                file.write(snapshot.payload)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)  # a full disk needs the room
+            raise
         fsync_folder(self._path.parent)
+
+    def _temporary(self) -> Path:
+        assert self._path is not None
+        return self._path.with_suffix(".tmp")
 
     def _stored_index(self) -> int:
         assert self._path is not None
@@ -228,6 +244,10 @@ class SnapshotStore:
                 return int(_HEADER.unpack(file.read(_HEADER.size))[1])
         except (OSError, struct.error):
             return 0
+
+
+def _run_at_once(job: Callable[[], None]) -> None:
+    job()
 
 
 def fsync_folder(folder: Path) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import struct
 from pathlib import Path
 from typing import Any, TextIO
 
 from pysyncobj import pickle as library_pickle
-from pysyncobj.journal import FileJournal, MemoryJournal
+from pysyncobj.journal import (
+    FIRST_RECORD_OFFSET,
+    LAST_RECORD_OFFSET_OFFSET,
+    FileJournal,
+    ResizableFile,
+)
 
+from agentkeeper.consensus import snapshots
 from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.port import StartError
 from agentkeeper.consensus.snapshots import fsync_folder
@@ -49,14 +56,28 @@ class DataFolder:
         try:
             if meta.exists():
                 library_pickle.loads(meta.read_bytes())
+            elif self._is_just_created(path):
+                path.unlink()
             journal = TrimmableJournal(str(path))
-            _check_gapless(journal)
         except Exception as error:
-            raise StartError(
-                f"the log {path} cannot be read ({error}); restore the data folder from a backup, "
-                "or remove the whole folder if the other replicas are intact"
-            ) from error
+            raise self._unreadable(str(error)) from error
+        try:
+            _check(journal, has_meta=meta.exists())
+        except ValueError as error:
+            journal._destroy()
+            raise self._unreadable(str(error)) from error
         return journal
+
+    def _unreadable(self, reason: str) -> StartError:
+        return StartError(
+            f"the log {self._path / _LOG} cannot be read: {reason}; restore the data folder from a "
+            "backup, or remove the whole folder if the other replicas are intact"
+        )
+
+    def _is_just_created(self, log: Path) -> bool:
+        # The library creates the file and then writes its header; it may have died in between.
+        empty = log.exists() and log.stat().st_size == 0
+        return empty and not (self._path / snapshots.FILE_NAME).exists()
 
     def _hold(self) -> TextIO:
         lock = (self._path / _LOCK).open("w")
@@ -109,12 +130,18 @@ def _describe(identity: Any) -> str:
         return "nobody known"
 
 
-def _check_gapless(journal: Any) -> None:
+def _check(journal: TrimmableJournal, *, has_meta: bool) -> None:
     previous = None
-    for _, index, _ in journal[:]:
+    for _, index, term in journal[:]:
         if previous is not None and index != previous + 1:
             raise ValueError(f"entry {index} follows entry {previous}")
+        if term > 0 and not has_meta:
+            # A replica that forgets its vote could vote twice in one term (paper, 5.2).
+            raise ValueError("the term and vote that belong to it are missing")
         previous = index
+
+
+_RECORD_OVERHEAD = struct.calcsize("<IQQI")
 
 
 class TrimmableJournal(FileJournal):  # type: ignore[misc]
@@ -125,23 +152,34 @@ class TrimmableJournal(FileJournal):  # type: ignore[misc]
     """
 
     def __init__(self, path: str) -> None:
-        self._file_name = path
+        self._path = Path(path)
+        self._FileJournal__journalFile: ResizableFile
+        self._FileJournal__currentOffset: int
         super().__init__(path)
 
     def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803
         """Drop the first `entryTo` entries."""
         keep = self[entryTo:]
-        rewritten = Path(self._file_name + ".new")
-        rewritten.unlink(missing_ok=True)
-        fresh = FileJournal(str(rewritten))
-        for entry in keep:
-            fresh.add(*entry)
-        fresh._destroy()
-        self._destroy()
-        rewritten.replace(self._file_name)
-        super().__init__(self._file_name)
-
-
-def memory_log() -> Any:
-    """Make a log that ends with the process."""
-    return MemoryJournal()
+        kept_bytes = sum(_RECORD_OVERHEAD + len(command) for command, _, _ in keep)
+        end = FIRST_RECORD_OFFSET + kept_bytes
+        old: ResizableFile = self._FileJournal__journalFile
+        rewritten = self._path.with_name(_LOG + ".new")
+        with rewritten.open("wb") as file:
+            file.write(old.read(0, LAST_RECORD_OFFSET_OFFSET) + struct.pack("<I", end))
+            file.write(old.read(self._FileJournal__currentOffset - kept_bytes, kept_bytes))
+            file.flush()
+            os.fsync(file.fileno())
+        # Opened before the old one goes: whatever fails up to here leaves the log as it was.
+        new = ResizableFile(str(rewritten))
+        try:
+            rewritten.replace(self._path)
+        except OSError:
+            new._destroy()
+            raise
+        new._ResizableFile__fileName = str(self._path)
+        self._FileJournal__journalFile = new
+        self._FileJournal__journal = keep
+        self._FileJournal__currentOffset = end
+        # Not `_destroy`: that would first write all of the old file to the disk.
+        old._ResizableFile__mm.close()
+        old._ResizableFile__f.close()

@@ -7,10 +7,14 @@ import logging
 import math
 import os
 import socket
+import struct
 import threading
+import zlib
 from typing import Any
 
+from pysyncobj import pickle as library_pickle
 from pysyncobj.node import Node, TCPNode
+from pysyncobj.poller import POLL_EVENT_TYPE
 from pysyncobj.tcp_connection import CONNECTION_STATE
 from pysyncobj.transport import TCPTransport, Transport
 
@@ -22,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 1.0
 """How long a connection may take to be made before it is given up and tried anew."""
+
+WARN_AGAIN_S = 10.0
+"""How long a warning is not repeated; refused peers dial again several times a second."""
 
 RESOLVE_AGAIN_S = 1.0
 """How long a resolved name is trusted when a connection has to be made."""
@@ -53,12 +60,13 @@ class PeerNode(TCPNode):  # type: ignore[misc]
             found = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
             by_preference = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)
             self._known_ip = str(by_preference[0][4][0])
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             logger.warning(
                 "cannot resolve the host %s of replica %s: %s", self.host, self.id, error
             )
-        self._resolved_s = now_s()
-        self._resolving = False
+        finally:
+            self._resolved_s = now_s()
+            self._resolving = False
 
 
 def _is_ip(host: str) -> bool:
@@ -91,6 +99,7 @@ class PeerTransport(TCPTransport):  # type: ignore[misc]
     def __init__(self, raft: Any, self_node: PeerNode, others: Any) -> None:
         self._greeted: set[Node] = set()
         self._ready = False
+        self._warned_s: dict[str, float] = {}
         super().__init__(raft, self_node, others)
         self._nodeAddrToNode = {node.id: node for node in self._nodes}
 
@@ -133,7 +142,7 @@ class PeerTransport(TCPTransport):  # type: ignore[misc]
             return
         node = self._nodeAddrToNode.get(message) if isinstance(message, str) else None
         if node is None or self._shouldConnect(node):
-            logger.warning("refused a connection that introduced itself as %.80r", message)
+            self._warn("", f"refused a connection that introduced itself as {message!r:.80}")
             self._refuse(conn)
             return
         self._replace_link(node, conn)
@@ -141,6 +150,11 @@ class PeerTransport(TCPTransport):  # type: ignore[misc]
     def _refuse(self, conn: Any) -> None:
         self._unknownConnections.discard(conn)
         conn.disconnect()
+
+    def _warn(self, about: str, message: str) -> None:
+        if now_s() - self._warned_s.get(about, -math.inf) > WARN_AGAIN_S:
+            self._warned_s[about] = now_s()
+            logger.warning("%s", message)
 
     def _replace_link(self, node: Node, conn: Any) -> None:
         # A peer that dials anew has lost the old link, even if this end has not noticed.
@@ -186,8 +200,8 @@ class PeerTransport(TCPTransport):  # type: ignore[misc]
             return False
         try:
             return bool(super()._connectIfNecessarySingle(node))
-        except OSError as error:
-            logger.warning("cannot connect to replica %s: %s", node.id, error)
+        except Exception as error:  # the library raises bare ones for addresses it cannot read
+            self._warn(node.id, f"cannot connect to replica {node.id}: {error}")
             return False
 
     def _onTick(self) -> None:  # noqa: N802
@@ -206,6 +220,28 @@ class PeerTransport(TCPTransport):  # type: ignore[misc]
         if node not in self._greeted:
             return False
         conn = self._connections[node]
+        if conn.state != CONNECTION_STATE.CONNECTED:
+            return False
         if conn.getSendBufferSize() > MAX_LINK_BUFFER_BYTES:
             return False
-        return bool(super().send(node, message))
+        _write(conn, message)
+        if conn.getSendBufferSize():
+            # The library would send the rest at the next message only.
+            self._syncObj._poller.subscribe(
+                conn.fileno(), conn._TcpConnection__processConnection, _ALL_EVENTS
+            )
+        return bool(conn.state == CONNECTION_STATE.CONNECTED)
+
+
+_ALL_EVENTS = POLL_EVENT_TYPE.READ | POLL_EVENT_TYPE.WRITE | POLL_EVENT_TYPE.ERROR
+
+
+def _write(conn: Any, message: object) -> None:
+    """Do as the connection's `send` does, without its compression: 30 ms and more per MiB."""
+    if conn.sendRandKey:
+        message = (conn.sendRandKey, message)
+    data = zlib.compress(library_pickle.dumps(message), 0)
+    if conn.encryptor:
+        data = conn.encryptor.encrypt_at_time(data, int(now_s()))
+    conn._TcpConnection__writeBuffer += struct.pack("i", len(data)) + data
+    conn._TcpConnection__trySendBuffer()

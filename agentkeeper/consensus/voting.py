@@ -7,7 +7,7 @@ from typing import Any
 from pysyncobj import syncobj
 from pysyncobj.node import Node
 
-from agentkeeper.consensus.internals import IntegrityError, RaftInternals, now_s
+from agentkeeper.consensus.internals import LEADER, IntegrityError, RaftInternals, now_s
 from agentkeeper.consensus.messages import TimeoutNow, VoteReply, VoteRequest
 from agentkeeper.consensus.port import Role
 
@@ -20,8 +20,9 @@ once, since the pre-vote guards a leader that lives."""
 class Voting(RaftInternals):
     """Adds pre-votes, complete vote replies and leadership transfer to the library's elections.
 
-    The library still runs the election itself: once `election_deadline` has passed, its tick
-    raises the term, votes for itself and asks the others.
+    The library still runs the election itself: its tick raises the term, votes for itself and
+    asks the others. It looks at a clock of its own for that, so it is let do it only in a tick in
+    which an election has been found worth while.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -34,8 +35,11 @@ class Voting(RaftInternals):
         self._leader_heard_s = float("-inf")
         self._transfer_until_s: float | None = None
         self._transfer_sent = False
+        self.excused = False
+        """Whether lost time has been made up for since another replica was last heard."""
         super().__init__(*args, **kwargs)
         self.election_deadline = now_s() + _random_s(*_SUSPICION_S)
+        """When this replica asks for pre-votes unless it hears of a leader, in seconds."""
         if not self.others:
             self.stand_now()
 
@@ -43,15 +47,21 @@ class Voting(RaftInternals):
     def stand_now(self) -> None:
         """Stand for election at the next tick, without asking first."""
         self._may_stand = True
-        self.election_deadline = 0.0
 
-    def ask_before_standing(self) -> None:
+    def postpone_election(self) -> None:
+        """Wait another random election timeout before asking."""
+        self.election_deadline = now_s() + self.random_timeout_s()
+
+    def decide_on_standing(self) -> None:
         """Once the deadline has passed: ask whether an election could be won (thesis 9.6).
 
         A replica that was cut off or paused thus cannot depose a leader that the others hear.
         """
-        if self.leads or self._may_stand or self.election_deadline >= now_s():
-            return
+        if not (self.leads or self._may_stand) and self.election_deadline < now_s():
+            self._ask_for_pre_votes()
+        self.may_stand_in_this_tick(self._may_stand)
+
+    def _ask_for_pre_votes(self) -> None:
         self.postpone_election()
         self.leader = None
         self._pre_votes = set()
@@ -72,6 +82,15 @@ class Voting(RaftInternals):
         super()._SyncObj__setCurrentTerm(term, node_id)
         self._may_stand = self._succeeding = False
         self._pre_votes = None
+        if node_id == self.selfNode.id:
+            self.postpone_election()  # it has just stood
+
+    def _SyncObj__setState(self, state: int) -> None:  # noqa: N802
+        # While leading the deadline is not kept up: without a fresh one a deposed leader would
+        # stand at once and disturb its successor.
+        if self.leads and state != LEADER:
+            self.postpone_election()
+        super()._SyncObj__setState(state)
 
     # --- votes -------------------------------------------------------------------------------
     def on_vote_request(self, node: Node, message: VoteRequest) -> None:
@@ -94,7 +113,8 @@ class Voting(RaftInternals):
         if self._hears_leader() or self._succeeding:
             return False
         asking = self._may_stand or now_s() - self._pre_vote_s < _SUSPICION_S[0]
-        if asking and self.selfNode.id > node.id:
+        equal = (message.last_term, message.last_index) == (self.last_term, self.last_index)
+        if asking and equal and self.selfNode.id > node.id:
             return False  # both ask at once: one of them must give way, or the vote splits
         self._pre_votes = None
         self._may_stand = False
@@ -156,6 +176,7 @@ class Voting(RaftInternals):
         self.become_follower(term, node)
         self._pre_votes = None
         self._leader_heard_s = now_s()
+        self.excused = False
         if not succeeding:
             # The outgoing leader's last heartbeats must not stop its successor (thesis 3.10).
             self._may_stand = self._succeeding = False
@@ -165,6 +186,28 @@ class Voting(RaftInternals):
         """Stand soon when the link to the leader broke: its process has probably ended."""
         if node == self.leader and not self.leads:
             self.election_deadline = min(self.election_deadline, now_s() + _random_s(*_SUSPICION_S))
+
+    # --- lost time -----------------------------------------------------------------------------
+    def make_up_for(self, lost_s: float) -> None:
+        """Take in what arrived while this replica did not run, before judging by the clock.
+
+        Otherwise a leader that did not run for an election timeout would step down with the
+        answers of its followers unread, and a follower would stand with heartbeats unread. Only
+        patience depends on these times: what may be voted, committed or read does not. Lost time
+        is made up for once in a silence, so that a slow replica still notices a lost leader.
+        """
+        excused, self.excused = self.excused, True
+        if excused:
+            lost_s = 0.0
+        self.election_deadline += lost_s
+        if self._transfer_until_s is not None:
+            self._transfer_until_s += lost_s
+        self.rejuvenate_links(lost_s)
+        self.poll()
+        if self.leads:
+            # Peers whose links broke meanwhile get no more patience: they may have gone on.
+            for node in self.linked & self.last_response_s.keys():
+                self.last_response_s[node] = min(now_s(), self.last_response_s[node] + lost_s)
 
     # --- leadership transfer (thesis 3.10) -----------------------------------------------------
     @property

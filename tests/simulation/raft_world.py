@@ -6,9 +6,12 @@ import heapq
 import itertools
 import pickle
 import random
+import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +54,12 @@ class Network:
     drop: float = 0.0
     ends: dict[str, SimulatedTransport] = field(default_factory=dict)
     delay_s: dict[tuple[str, str], float] = field(default_factory=dict)
+    gap_s: dict[tuple[str, str], float] = field(default_factory=dict)
+    _last_s: dict[tuple[str, str], float] = field(default_factory=dict)
     up: set[frozenset[str]] = field(default_factory=set)
-    _queue: list[tuple[float, int, str, str, int, bytes]] = field(default_factory=list)
+    _queues: dict[str, list[tuple[float, int, str, int, bytes]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     _order: Iterator[int] = field(default_factory=itertools.count)
     _lives: dict[frozenset[str], int] = field(default_factory=dict)
 
@@ -62,13 +69,16 @@ class Network:
             return False
         if self.rng.random() >= self.drop:
             at_s = self.now() + self.delay_s.get((sender, to), 0.005)
-            item = (at_s, next(self._order), sender, to, self._life(link), pickle.dumps(message))
-            heapq.heappush(self._queue, item)
+            at_s = max(at_s, self._last_s.get((sender, to), 0) + self.gap_s.get((sender, to), 0))
+            self._last_s[sender, to] = at_s
+            item = (at_s, next(self._order), sender, self._life(link), pickle.dumps(message))
+            heapq.heappush(self._queues[to], item)
         return True
 
-    def deliver(self) -> None:
-        while self._queue and self._queue[0][0] <= self.now():
-            _, _, sender, to, life, message = heapq.heappop(self._queue)
+    def deliver(self, to: str) -> None:
+        queue = self._queues[to]
+        while queue and queue[0][0] <= self.now():
+            _, _, sender, life, message = heapq.heappop(queue)
             link = frozenset((sender, to))
             if link in self.up and life == self._life(link):
                 self.ends[to].receive(sender, pickle.loads(message))
@@ -91,6 +101,17 @@ class Network:
 
     def _life(self, link: frozenset[str]) -> int:
         return self._lives.get(link, 0)
+
+
+@dataclass
+class Sockets:
+    """In place of the library's poller: what has arrived waits until the replica looks."""
+
+    network: Network
+    node_id: str
+
+    def poll(self, timeout_s: float) -> None:
+        self.network.deliver(self.node_id)
 
 
 class Recorder:
@@ -154,6 +175,7 @@ class World:
         raft_factory: Callable[..., HardenedRaft] = HardenedRaft,
         snapshot_entries: int = 10**6,
         drop: float = 0.0,
+        snapshot_takes_s: float = 0.0,
     ) -> None:
         self.time_s = 1000.0
         self.rng = random.Random(seed)
@@ -162,6 +184,8 @@ class World:
         self.ids = list(ids)
         self.raft_factory = raft_factory
         self.snapshot_entries = snapshot_entries
+        self.snapshot_takes_s = snapshot_takes_s
+        self.written: list[tuple[float, RaftEngine, Callable[[], None]]] = []
         self.engines: dict[str, RaftEngine] = {}
         self.recorders: dict[str, Recorder] = {}
         self.canon: dict[int, bytes] = {}
@@ -194,15 +218,34 @@ class World:
             recorder = Recorder(self, node_id)
             engine.open(recorder)
             self.engines[node_id], self.recorders[node_id] = engine, recorder
-            assert engine._raft is not None
-            self.network.ends[node_id] = engine._raft.transport
+            raft = self.raft(node_id)
+            raft._poller = Sockets(self.network, node_id)
+            if self.snapshot_takes_s:
+                raft.snapshots._run = partial(self._write_later, engine)
+            self.network.ends[node_id] = raft.transport
 
-    def crash(self, node_id: str) -> None:
+    def raft(self, node_id: str) -> HardenedRaft:
+        raft = self.engines[node_id]._raft
+        assert raft is not None
+        return raft
+
+    def crash(self, node_id: str, *, wipe: bool = False) -> None:
+        """Kill a replica: its files stay as they are at this moment, or are gone with `wipe`."""
+        files, image = self.folder / node_id, self.folder / f"{node_id}.killed"
+        shutil.copytree(files, image)
         for peer in self.ids:
             self.network.cut(node_id, peer)
         del self.network.ends[node_id]
         del self.recorders[node_id]
         self.engines.pop(node_id).stop()
+        shutil.rmtree(files)
+        if wipe:
+            shutil.rmtree(image)
+        else:
+            image.rename(files)
+
+    def _write_later(self, engine: RaftEngine, job: Callable[[], None]) -> None:
+        self.written.append((self.time_s + self.snapshot_takes_s, engine, job))
 
     def connect_all(self) -> None:
         for one, other in itertools.combinations(self.ids, 2):
@@ -224,7 +267,10 @@ class World:
     # --- time ------------------------------------------------------------------------------------
     def step(self) -> None:
         self.time_s += STEP_S
-        self.network.deliver()
+        for due in [due for due in self.written if due[0] <= self.time_s]:
+            self.written.remove(due)
+            if due[1] in self.engines.values():
+                due[2]()
         for node_id in sorted(self.engines):
             self.engines[node_id].step()
             self._answer_snapshot(node_id)
@@ -308,6 +354,7 @@ def world(folder: Path, **settings: Any) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(syncobj, "monotonicTime", made.now)
         patch.setattr(syncobj, "random", random.Random(settings.get("seed", 0) + 2))
+        patch.setattr("os.fsync", lambda descriptor: None)
         try:
             yield made
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 import struct
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from agentkeeper.consensus import limits
 from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.engine import RaftEngine
 from agentkeeper.consensus.port import Outcome, Role, StartError
@@ -20,6 +22,7 @@ from agentkeeper.consensus.port import Outcome, Role, StartError
 class Listener:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.roles: list[Role] = []
         self.engine: RaftEngine
         self.state: list[tuple[int, bytes]] = []
         self.messages: list[tuple[str, bytes]] = []
@@ -36,6 +39,7 @@ class Listener:
         self.cluster.changed()
 
     def role_changed(self, role: Role, term: int, leader_id: str | None) -> None:
+        self.roles.append(role)
         self.cluster.changed()
 
     def received(self, sender_id: str, payload: bytes) -> None:
@@ -179,8 +183,89 @@ def test_leadership_is_handed_over_at_once(cluster: Cluster) -> None:
     )
     engine.transfer_leadership()
     cluster.stop(leader)
-    assert engine.status().role is Role.FOLLOWER, "it stopped before its successor was elected"
+    assert cluster.listeners[leader].roles[-1] is Role.FOLLOWER, "it waited for its successor"
     assert cluster.leader() != leader
+
+
+def test_a_flood_of_messages_does_not_delay_heartbeats(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    cluster.propose(b"x")
+    engine = cluster.engines[leader]
+    term = engine.status().term
+    follower = next(node_id for node_id in cluster.engines if node_id != leader)
+    cluster.await_true(lambda: engine.status().peers[follower].connected)
+    raft = engine._raft
+    assert raft is not None
+    node = next(node for node in raft.others if node.id == follower)
+    stuck, go_on = threading.Event(), threading.Event()
+    cluster.engines[follower]._post(lambda: (stuck.set(), go_on.wait(10)))
+    assert stuck.wait(10)
+
+    def send_more() -> bool:
+        for _ in range(4):
+            engine.send(follower, bytes(500_000))
+        return not raft.takes_payloads(node)
+
+    cluster.await_true(send_more)
+    before = len(cluster.listeners[follower].messages)
+    assert not engine.send(follower, b"one more")
+    assert raft.unsent_bytes(node) < 4 * 2**20
+    go_on.set()
+    cluster.await_true(lambda: engine.send(follower, b"the last"))
+    cluster.await_true(lambda: (leader, b"the last") in cluster.listeners[follower].messages)
+    assert len(cluster.listeners[follower].messages) > before
+    assert cluster.propose(b"y") == [Outcome.COMMITTED]
+    assert engine.status().term == term
+
+
+def test_a_message_larger_than_the_socket_takes_arrives_without_another(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    sender, receiver = (node_id for node_id in cluster.engines if node_id != leader)
+    cluster.await_true(lambda: cluster.engines[sender].status().peers[receiver].connected)
+    raft = cluster.engines[sender]._raft
+    assert raft is not None
+    # Followers say nothing to each other, so nothing pushes the rest.
+    raft.keep_links_alive = lambda: None  # type: ignore[method-assign]
+    large = os.urandom(limits.MAX_PAYLOAD_BYTES)
+    assert cluster.engines[sender].send(receiver, large)
+    cluster.await_true(lambda: (sender, large) in cluster.listeners[receiver].messages)
+
+
+def test_stop_returns_while_others_keep_asking(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    engine = cluster.engines[leader]
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            engine.propose(b"x", 1.0, lambda outcome: None)
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    stopping = threading.Thread(target=cluster.stop, args=(leader,))
+    stopping.start()
+    stopping.join(20)
+    over.set()
+    assert not stopping.is_alive()
+    for thread in asking:
+        thread.join()
+
+
+def test_addresses_that_cannot_be_used_harm_nothing(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, None)
+    cluster.peers["a"] = "fe80::1%nowhere:7400"
+    cluster.peers["0"] = f"{'x' * 70}.example:7400"
+    for node_id in "bc":
+        cluster.start(node_id)
+    raft = cluster.engines["c"]._raft
+    assert raft is not None
+    named = next(node for node in raft.others if node.id == "0")
+    cluster.await_true(lambda: len(raft.transport._lastConnectAttempt) == 3)
+    cluster.await_true(lambda: named._resolved_s > 0 and not named._resolving)
+    assert not any(listener.failure for listener in cluster.listeners.values())
+    for node_id in "bc":
+        cluster.stop(node_id)
 
 
 def test_strangers_and_nonsense_harm_nothing(cluster: Cluster) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from raft_world import World, world
 
+from agentkeeper.consensus import limits
 from agentkeeper.consensus.port import Outcome, Role
 
 
@@ -102,3 +104,87 @@ def test_leadership_moves_on_request_without_a_gap_in_time(tmp_path: Path) -> No
         made.run(1.0)
         made.engines[old].transfer_leadership()
         assert made.run(0.1, lambda: made.leader() not in (None, old))
+
+
+@pytest.mark.parametrize("snapshot_entries", [10, 10**6])
+def test_a_replica_whose_disk_was_emptied_catches_up(tmp_path: Path, snapshot_entries: int) -> None:
+    with world(tmp_path, snapshot_entries=snapshot_entries) as made:
+        leader = running(made)
+        for _ in range(30):
+            made.propose(leader)
+            made.run(0.05)
+        emptied, other = (peer for peer in made.ids if peer != leader)
+        made.crash(emptied, wipe=True)
+        made.start(emptied)
+        made.connect_all()
+        assert made.run(2.0, lambda: made.recorders[emptied].state == made.recorders[leader].state)
+        made.crash(other)
+        needed = made.propose(leader)
+        made.run(1.0)
+        assert needed.outcomes == [Outcome.COMMITTED]
+        assert not made.failures
+        assert not made.violations
+
+
+@pytest.mark.parametrize("stall_s", [0.3, 0.6, 3.0])
+def test_a_machine_that_stood_still_keeps_its_leader(tmp_path: Path, stall_s: float) -> None:
+    with world(tmp_path) as made:
+        leader = running(made)
+        made.run(1.0)
+        term = made.engines[leader].status().term
+        for _ in range(3):
+            made.time_s += stall_s
+            made.run(1.0)
+        assert made.leader() == leader
+        assert made.engines[leader].status().term == term
+
+
+def test_a_leader_that_lost_its_links_while_it_stood_still_steps_down_at_once(
+    tmp_path: Path,
+) -> None:
+    with world(tmp_path) as made:
+        old = running(made)
+        made.run(1.0)
+        paused = made.engines.pop(old)
+        made.run(5.0)
+        made.isolate(old)
+        made.engines[old] = paused
+        made.run(0.05)
+        assert paused.status().role is not Role.LEADER
+
+
+def test_a_replica_that_hears_the_leader_through_nobody_disturbs_nobody(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        leader = running(made)
+        made.run(1.0)
+        term = made.engines[leader].status().term
+        deaf = next(peer for peer in made.ids if peer != leader)
+        made.network.cut(leader, deaf)
+        made.run(60.0)
+        assert made.leader() == leader
+        assert made.engines[leader].status().term == term
+
+
+def test_a_large_backlog_is_sent_within_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_UNACKNOWLEDGED_BYTES", 4000)
+    monkeypatch.setattr(limits, "MAX_APPEND_BYTES", 1000)
+    with world(tmp_path) as made:
+        leader = running(made)
+        away = next(peer for peer in made.ids if peer != leader)
+        made.isolate(away)
+        for number in range(200):
+            made.propose(leader, b"%d" % number + bytes(100))
+        made.run(1.0)
+        made.connect_all()
+        raft, most = made.raft(leader), 0
+        node = next(node for node in raft.others if node.id == away)
+
+        def caught_up() -> bool:
+            nonlocal most
+            most = max(most, raft._peers[node].unacknowledged_bytes)
+            return made.recorders[away].state == made.recorders[leader].state
+
+        assert made.run(2.0, caught_up)
+        assert 1000 < most <= 5100

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pysyncobj.journal import MemoryJournal
 
 from agentkeeper.consensus import limits
 from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.engine import RaftEngine
 from agentkeeper.consensus.port import Outcome, Role, StartError
+from agentkeeper.consensus.raft import HardenedRaft
+from agentkeeper.consensus.storage import TrimmableJournal
 
 
 class Listener:
@@ -64,7 +68,7 @@ def make() -> Iterator[Make]:
         engine.stop()
 
 
-def propose(engine: RaftEngine, payload: bytes, timeout_s: float = 1.0) -> list[Outcome]:
+def propose(engine: RaftEngine, payload: bytes, timeout_s: float = 30.0) -> list[Outcome]:
     outcomes: list[Outcome] = []
     engine.propose(payload, timeout_s, outcomes.append)
     return outcomes
@@ -103,16 +107,29 @@ def test_rejects_what_it_has_not_appended(make: Make) -> None:
     huge = propose(engine, bytes(limits.MAX_PAYLOAD_BYTES + 1))
     many = [propose(engine, b"m") for _ in range(limits.MAX_OPEN_PROPOSALS + 1)]
     engine.step()
+    while raft_of(engine).backlog:
+        engine.step()
     assert expired == huge == [Outcome.REJECTED]
     assert many.count([Outcome.REJECTED]) >= 1
     assert len(listener.entries) == many.count([Outcome.COMMITTED])
     assert propose_and_step(engine) == [Outcome.COMMITTED]
 
 
-def propose_and_step(engine: RaftEngine) -> list[Outcome]:
-    outcomes = propose(engine, b"again")
+def propose_and_step(engine: RaftEngine, payload: bytes = b"again") -> list[Outcome]:
+    outcomes = propose(engine, payload)
     engine.step()
     return outcomes
+
+
+def save(engine: RaftEngine, index: int) -> None:
+    engine.save_snapshot(index, b"state")
+    engine.step()  # writes it
+    engine.step()  # trims the log
+
+
+def raft_of(engine: RaftEngine) -> HardenedRaft:
+    assert engine._raft is not None
+    return engine._raft
 
 
 def test_answers_after_the_end(make: Make) -> None:
@@ -161,8 +178,7 @@ def test_a_snapshot_bounds_the_log_and_keeps_what_follows(
         propose(engine, b"%d" % number)
         engine.step()
     assert listener.wanted == 1
-    engine.save_snapshot(15, b"state")
-    engine.step()
+    save(engine, 15)
     raft = engine._raft
     assert raft is not None
     assert (raft.first_index, raft.last_index) == (15, 21)
@@ -181,8 +197,7 @@ def test_a_crash_between_snapshot_and_trim_loses_nothing(make: Make, tmp_path: P
         propose(engine, b"%d" % number)
         engine.step()
     shutil.copytree(tmp_path / "data", tmp_path / "before")
-    engine.save_snapshot(15, b"state")
-    engine.step()
+    save(engine, 15)
     shutil.copy(tmp_path / "data" / "snapshot", tmp_path / "before")
     engine, again = make(tmp_path / "before")
     engine.step()
@@ -194,8 +209,7 @@ def test_refuses_a_damaged_snapshot(make: Make, tmp_path: Path) -> None:
     engine, _ = make(tmp_path)
     propose_and_step(engine)
     propose_and_step(engine)
-    engine.save_snapshot(3, b"state")
-    engine.step()
+    save(engine, 3)
     engine.stop()
     data = bytearray((tmp_path / "snapshot").read_bytes())
     data[-1] ^= 1
@@ -218,10 +232,213 @@ def test_refuses_a_folder_in_use_or_of_another_replica(make: Make, tmp_path: Pat
 
 def test_refuses_a_log_it_cannot_read(make: Make, tmp_path: Path) -> None:
     engine, _ = make(tmp_path)
+    engine.step()
     engine.stop()
     (tmp_path / "log").write_bytes(b"")
     with pytest.raises(StartError, match="cannot be read"):
         make(tmp_path)
+
+
+def test_begins_anew_where_a_process_died_while_creating_the_log(
+    make: Make, tmp_path: Path
+) -> None:
+    engine, _ = make(tmp_path)
+    engine.stop()
+    (tmp_path / "log").write_bytes(b"")
+    engine, _ = make(tmp_path)
+    engine.step()
+    assert propose_and_step(engine) == [Outcome.COMMITTED]
+
+
+def test_refuses_a_log_without_its_term_and_vote(make: Make, tmp_path: Path) -> None:
+    engine, _ = make(tmp_path)
+    propose_and_step(engine)
+    engine.stop()
+    (tmp_path / "log.meta").unlink()
+    with pytest.raises(StartError, match="term and vote"):
+        make(tmp_path)
+
+
+def test_a_trim_keeps_term_and_vote(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _ = make(tmp_path)
+    for _ in range(5):
+        propose_and_step(engine)
+
+    def no_descriptors(path: object, *arguments: object, **options: object) -> object:
+        if str(path).endswith(".meta"):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real_open(path, *arguments, **options)  # type: ignore[call-overload]
+
+    real_open = open
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", no_descriptors)
+        save(engine, 5)
+    log = raft_of(engine).log
+    assert raft_of(engine).first_index == 5
+    assert (log.getCurrentTerm(), log.getVotedForNodeId()) == (1, "a")
+    for _ in range(100):
+        log.add(bytes(1000), raft_of(engine).last_index + 1, 1)
+    kept = log[:]
+    engine.stop()
+    engine, _ = make(tmp_path)
+    assert raft_of(engine).log[:] == kept
+    assert raft_of(engine).term == 1
+
+
+def test_a_failure_is_told_and_everyone_answered_even_if_closing_fails(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, listener = make(tmp_path)
+    propose_and_step(engine)
+    propose_and_step(engine)
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TrimmableJournal, "_destroy", fail)
+    monkeypatch.setattr(TrimmableJournal, "deleteEntriesTo", fail)
+    engine.save_snapshot(3, b"state")
+    engine.step()
+    open_ = propose(engine, b"x")
+    engine.step()
+    assert "No space left" in (listener.failure or "")
+    assert open_ in ([Outcome.REJECTED], [Outcome.UNKNOWN])
+    assert propose(engine, b"y") == [Outcome.REJECTED]
+    assert (engine.status().role, engine.status().leader_id) == (Role.FOLLOWER, None)
+
+
+def test_a_trim_that_fails_leaves_the_log_as_it_was(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _ = make(tmp_path)
+    for _ in range(5):
+        propose_and_step(engine)
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = raft_of(engine).log
+    before = log[:]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(OSError, match="No space"):
+            log.deleteEntriesTo(3)
+    log.add(b"x", before[-1][1] + 1, 1)
+    engine.stop()
+    engine, _ = make(tmp_path)
+    assert raft_of(engine).log[:-1] == before
+
+
+def test_stop_after_a_failed_start_is_harmless(make: Make, tmp_path: Path) -> None:
+    engine, _ = make(tmp_path)
+    propose_and_step(engine)
+    propose_and_step(engine)
+    save(engine, 3)
+    engine.stop()
+    (tmp_path / "snapshot").write_bytes(b"damaged")
+    engine = RaftEngine(RaftConfig("a", tmp_path))
+    with pytest.raises(StartError, match="cannot be read"):
+        engine.open(Listener())
+    engine.stop()
+    engine.stop()
+
+
+def test_a_proposal_whose_entry_cannot_be_written_ends(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, listener = make()
+    engine.step()
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(MemoryJournal, "add", fail)
+    outcomes = propose(engine, b"x")
+    engine.step()
+    assert outcomes == [Outcome.UNKNOWN]
+    assert listener.failure is not None
+
+
+def test_a_callback_that_always_asks_again_does_not_hold_up_the_engine(make: Make) -> None:
+    engine, _ = make()
+    engine.step()
+    rounds = []
+
+    def again(index: int | None) -> None:
+        rounds.append(index)
+        engine.read_index(-1.0, again)  # answered None while it is taken in
+
+    engine.read_index(-1.0, again)
+    engine.step()
+    engine.step()
+    assert rounds == [None, None]
+
+
+def test_a_large_log_asks_for_a_snapshot_and_refuses_at_last(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SNAPSHOT_LOG_BYTES", 1000)
+    monkeypatch.setattr(limits, "MAX_LOG_BYTES", 3000)
+    engine, listener = make()
+    engine.step()
+    assert propose_and_step(engine) == [Outcome.COMMITTED]
+    assert listener.wanted == 0
+    large = [propose_and_step(engine, bytes(800)) for _ in range(8)]
+    assert listener.wanted == 1
+    assert large[0] == [Outcome.COMMITTED]
+    assert large[-1] == [Outcome.REJECTED]
+    save(engine, engine.status().delivered_index)
+    assert propose_and_step(engine) == [Outcome.COMMITTED]
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_nothing_behind(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _ = make(tmp_path)
+    propose_and_step(engine)
+    propose_and_step(engine)
+
+    def fail(descriptor: int) -> None:
+        raise RuntimeError("unforeseen")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fail)
+        save(engine, 3)
+    assert not list(tmp_path.glob("snapshot*"))
+    save(engine, 3)
+    assert raft_of(engine).snapshots.latest_index == 3
+
+
+def test_one_snapshot_is_written_at_a_time(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, listener = make(snapshot_entries=2)
+    jobs: list[Callable[[], None]] = []
+    raft_of(engine).snapshots._run = jobs.append
+    for _ in range(5):
+        propose_and_step(engine)
+    assert listener.wanted == 1
+    save(engine, 4)
+    save(engine, 5)
+    monkeypatch.setattr("agentkeeper.consensus.engine._SNAPSHOT_RETRY_S", 0.0)
+    engine.step()
+    assert listener.wanted == 1
+    (job,) = jobs
+    job()
+    engine.step()
+    assert raft_of(engine).first_index == 4
+
+
+def test_waking_an_ended_engine_writes_to_nobody(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _ = make()
+    raft = raft_of(engine)
+    engine.stop()
+    written: list[int] = []
+    monkeypatch.setattr("os.write", lambda descriptor, data: written.append(descriptor))
+    raft.wake()
+    assert not written
 
 
 def test_the_same_entries_come_again_after_a_restart(make: Make, tmp_path: Path) -> None:
