@@ -145,6 +145,14 @@ class Wire:
     def status(self, timeout: float = 5.0) -> pb.StatusResponse:
         return self.call(methods.STATUS, pb.StatusRequest(), timeout)
 
+    def cancel(self, call: Any) -> None:
+        """Cancel a call that has no answer yet; the replica knows of it on return."""
+        call.cancel()
+        with pytest.raises(grpc.FutureCancelledError):
+            call.result(PATIENCE_S)
+        for _ in range(3):  # on the same connection, so behind the news of the call's end
+            self.status()
+
     def close(self) -> None:
         self._channel.close()
 
