@@ -91,7 +91,10 @@ def test_a_cluster_on_one_machine() -> None:
         ({"heartbeat_ms": 200, "election_timeout_ms": 600}, "--election-timeout-ms"),
         ({"advertise_addr": "nonsense"}, "--advertise-addr"),
         ({"advertise_addr": "h" * limits.ENDPOINT_BYTES + ":1"}, "--advertise-addr"),
-        ({"metrics_addr": Address("0.0.0.0", 7070), "metrics_addr_explicit": True}, "--metrics-a"),
+        (
+            {"metrics_addr": Address("0.0.0.0", 7070), "metrics_addr_explicit": True},
+            "--metrics-addr",
+        ),
         ({**CLUSTER, "node_id": "alone"}, "--node-id"),
         ({**CLUSTER, "node_id": "d"}, "a, b, c"),
         ({**CLUSTER, "data_dir": None}, "--data-dir"),
