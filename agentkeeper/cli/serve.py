@@ -39,6 +39,7 @@ _OPTIONS: Final = (
     _setting("raft-secret-file", type=_PATH, help="Secret shared by the replicas."),
     _setting("election-timeout-ms", type=click.IntRange(100, 60_000), help="[default: 500]"),
     _setting("heartbeat-ms", type=click.IntRange(10, 10_000), help="[default: 100]"),
+    _setting("snapshot-entries", type=click.IntRange(min=1), help="[default: 10000]"),
     _setting("log-level", type=click.Choice(["debug", "info", "warning", "error"])),
     _setting("log-format", type=click.Choice(["auto", "plain", "json"])),
 )
@@ -149,6 +150,7 @@ def _settings(given: dict[str, Any]) -> Any:
         raft_secret_file=given.get("raft_secret_file"),
         election_timeout_ms=given.get("election_timeout_ms") or 500,
         heartbeat_ms=given.get("heartbeat_ms") or 100,
+        snapshot_entries=given.get("snapshot_entries") or 10_000,
     )
 
 

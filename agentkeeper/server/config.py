@@ -69,6 +69,8 @@ class Settings:
     raft_secret_file: Path | None = None
     election_timeout_ms: int = 500
     heartbeat_ms: int = 100
+    snapshot_entries: int = 10_000
+    """Log entries between snapshots."""
 
     def endpoint(self) -> str:
         """Where clients reach this replica."""

@@ -61,7 +61,6 @@ LEADERLESS_CUT_S: Final = 5.0
 READY_TIMEOUT_S: Final = 1.0
 ANNOUNCE_PAUSE_S: Final = 0.5
 DRAIN_S: Final = 5.0
-DRAIN_POLL_S: Final = 0.01
 HANDOVER_S: Final = 2.0
 
 
@@ -242,14 +241,11 @@ class Node:
         log.info("stopping")
         self._closing.set()
         self._hub.cut(shutting_down)
-        with contextlib.suppress(TimeoutError):
-            # gRPC's own stop breaks off new calls without a word: until then they are told.
-            async with asyncio.timeout(DRAIN_S):
-                while self._proposer.pending:  # noqa: ASYNC110
-                    await asyncio.sleep(DRAIN_POLL_S)
-        await self._rpc.stop(DRAIN_S)
+        await self._rpc.drain(DRAIN_S)
         if self._settings.peers and not self._failure:
             await self._hand_over_leadership()
+        # Last, as gRPC's own stop breaks off new calls without a word: until then they are told.
+        await self._rpc.stop()
         await asyncio.to_thread(self._engine.stop)
         await self._http.stop()
         for task in tuple(self._background):
@@ -367,6 +363,7 @@ def _raft_config(settings: Settings) -> RaftConfig:
         secret=settings.raft_secret(),
         election_timeout_ms=(timeout_ms, 2 * timeout_ms),
         heartbeat_ms=settings.heartbeat_ms,
+        snapshot_entries=settings.snapshot_entries,
     )
 
 

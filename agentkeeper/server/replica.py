@@ -118,7 +118,7 @@ class Replica:
             except (CallError, asyncio.CancelledError) as error:
                 undoing = bool(attempt) and not (isinstance(error, CallError) and error.definite)
                 if undoing:
-                    self.withdraw(key, attempt, place)
+                    self.spawn(self.withdraw(key, attempt, place))
                 raise
             finally:
                 if place is not None and not undoing:
@@ -140,17 +140,15 @@ class Replica:
             raise unavailable(f"this replica has not reached index {index}", "behind") from None
         return self.machine.state
 
-    def withdraw(self, key: tuple[str, int], attempt: int, place: Place | None = None) -> None:
-        """In the background, undo what the request `key` was given or waits for."""
-
-        async def undo() -> None:
-            try:
-                await self.submit(Withdraw(*key, attempt), Caller())
-            finally:
-                if place is not None:
-                    place.release()
-
-        self.spawn(undo())
+    async def withdraw(
+        self, key: tuple[str, int], attempt: int, place: Place | None = None
+    ) -> None:
+        """Undo what the request `key` was given or waits for; `place` is released after."""
+        try:
+            await self.submit(Withdraw(*key, attempt), Caller())
+        finally:
+            if place is not None:
+                place.release()
 
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` in the background; its errors don't matter to anybody."""

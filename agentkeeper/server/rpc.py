@@ -31,6 +31,9 @@ OLDEST: Final = "agentkeeper-oldest"
 SEQUENCE: Final = "agentkeeper-sequence"
 """In a watch's headers: the last event before it, to resume after if none comes."""
 
+STOP_S: Final = 0.2
+"""For answers that are ready to get out."""
+
 _STATUS: Final = {status.name: status for status in grpc.StatusCode}
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
@@ -51,6 +54,11 @@ class CallsUnderWay:
     """Bounds how many calls there are at a time."""
 
     count: int = 0
+    none: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while there is no call."""
+
+    def __post_init__(self) -> None:
+        self.none.set()
 
     @contextlib.contextmanager
     def one_more(self) -> Iterator[None]:
@@ -58,10 +66,13 @@ class CallsUnderWay:
         if self.count >= limits.CONCURRENT_CALLS:
             raise overloaded(f"{limits.CONCURRENT_CALLS} calls are under way on this replica")
         self.count += 1
+        self.none.clear()
         try:
             yield
         finally:
             self.count -= 1
+            if self.count == 0:
+                self.none.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +110,15 @@ class RpcServer:
         await self._server.start()
         return port
 
-    async def stop(self, grace_s: float) -> None:
-        """Take no more calls; let those under way finish within `grace_s`."""
-        await self._server.stop(grace_s)
+    async def drain(self, grace_s: float) -> None:
+        """Wait until no call is under way, for `grace_s` at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._around.calls.none.wait()
+
+    async def stop(self) -> None:
+        """Break off whatever is left, and stop listening."""
+        await self._server.stop(STOP_S)
 
     def _handler(self, method: Method) -> grpc.RpcMethodHandler:
         if isinstance(method, Unary):

@@ -1,8 +1,5 @@
 """Everything is kept over restarts: of all replicas at once, of one, and by a snapshot."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from agentkeeper.launcher import LocalCluster
@@ -11,7 +8,7 @@ from .conftest import converged
 from .story import go_on, play, recall
 from .waiting import eventually
 
-SMALL_SNAPSHOTS = str(Path(__file__).with_name("small_snapshots.py"))
+SMALL_SNAPSHOTS = ("--snapshot-entries", "100")
 
 
 def end_all(cluster, how):
@@ -45,15 +42,8 @@ def test_everything_survives_a_restart_of_all(wire, how, replicas):
         assert again.events[0].sequence_number > story.last_sequence
 
 
-def with_small_snapshots(cluster):
-    for node in cluster.nodes.values():
-        assert node.command[1:3] == ["-m", "agentkeeper"]
-        node.command[:3] = [sys.executable, SMALL_SNAPSHOTS]
-    return cluster
-
-
 def test_a_replica_that_missed_too_much_catches_up_by_a_snapshot(wire, name):
-    with with_small_snapshots(LocalCluster(replicas=3)) as cluster:
+    with LocalCluster(replicas=3, extra_args=SMALL_SNAPSHOTS) as cluster:
         follower, other = cluster.followers()
         via = wire(other)
         story = play(via)
@@ -76,7 +66,7 @@ def test_a_replica_that_missed_too_much_catches_up_by_a_snapshot(wire, name):
 
 
 def test_a_restart_from_a_snapshot_and_the_log_after_it(wire, name):
-    with with_small_snapshots(LocalCluster(replicas=1)) as cluster:
+    with LocalCluster(replicas=1, extra_args=SMALL_SNAPSHOTS) as cluster:
         node = cluster.nodes["a"]
         story = play(wire(node))
         for i in range(250):

@@ -86,10 +86,11 @@ class LeaseService:
                 try:
                     granted = await self._granted(key, news, deadline_s)
                 except asyncio.CancelledError:
-                    self.replica.withdraw(key, attempt)
+                    self.replica.spawn(self.replica.withdraw(key, attempt))
                     raise
                 if not granted:
-                    self.replica.withdraw(key, attempt)
+                    # Before the answer: whoever was refused must not be granted it after all.
+                    await self.replica.withdraw(key, attempt)
                     return None
 
     async def _granted(self, key: tuple[str, int], news: asyncio.Event, deadline_s: float) -> bool:
