@@ -121,10 +121,10 @@ def _with_file(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
-    """A table of peers, as the flag has it; anything else as it is."""
+    """A value as its flag has it; peers may be a table."""
     if isinstance(value, dict):
         return ",".join(f"{node_id}={address}" for node_id, address in value.items())
-    return value
+    return str(value)
 
 
 def _settings(given: dict[str, Any]) -> Any:

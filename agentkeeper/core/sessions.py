@@ -96,7 +96,10 @@ def _remembered(
     if isinstance(answer.result, Waiting) and not replicas_own:
         return None
     # A replica takes a new number for each try, so there even `Waiting` is an answer.
-    state.answers.put(key, answer._replace(attempt=command.attempt))
+    if answer.attempt != command.attempt:
+        # Several calls have asked, and which of them was given the answer can't be known here:
+        # none may withdraw it any more.
+        state.answers.put(key, answer._replace(attempt=0))
     return answer.result
 
 
@@ -145,16 +148,17 @@ def end(state: State, session: Session) -> None:
     state.sessions.drop(session_id)
     state.deadlines.clear(Kind.SESSION, session_id)
     leases.drop_waiters(state, state.waiters_by_session.of(session_id))
-    for number in range(session.seen + 1, session.seen + session.window + 1):
-        if (session_id, number) in state.grants:
-            leases.withdraw(state, (session_id, number))
     _forget_answers(state, session, session.seen + session.window)
 
 
 def _forget_answers(state: State, session: Session, seen: int) -> None:
+    """Forget the requests up to `seen`; what any of them still waits for is wanted no more."""
     last = min(seen, session.seen + session.window)
     for number in range(session.seen + 1, last + 1):
-        state.answers.drop((session.session_id, number))
+        key = (session.session_id, number)
+        state.answers.drop(key)
+        if key in state.waiters or key in state.grants:
+            leases.withdraw(state, key)
 
 
 def _used(state: State, session: Session) -> Session:

@@ -31,6 +31,8 @@ class ClaimWaiters:
         self._machine = machine
         self._waiting: dict[int, _Waiter] = {}
         self._attempting: set[int] = set()
+        self._woken: set[int] = set()
+        """Those of the attempting that were woken for a task."""
         self._tickets = 0
 
     @contextmanager
@@ -43,14 +45,14 @@ class ClaimWaiters:
         self._attempting.add(place.ticket)
         try:
             yield place
-        except BaseException:
-            # If it had been woken for a task, that task is another's chance now.
-            if place.ticket in self._attempting:
-                self.dispatch()
-            raise
         finally:
             self._waiting.pop(place.ticket, None)
             self._attempting.discard(place.ticket)
+            if place.ticket in self._woken:
+                # It leaves without a task, or perhaps with a better one than it was woken for:
+                # what is there still is another's chance.
+                self._woken.discard(place.ticket)
+                self.dispatch()
 
     def dispatch(self, queued: Mapping[ToolSet, int] | None = None) -> None:
         """Wake callers for tasks that have just become PENDING: how many, by required tools.
@@ -87,6 +89,7 @@ class ClaimWaiters:
         """Wait until woken."""
         waiter = _Waiter(agent_id, asyncio.Event())
         self._attempting.discard(ticket)
+        self._woken.discard(ticket)
         self._waiting[ticket] = waiter
         state = self._machine.state
         tools = state.tool_sets.get(agent_id)
@@ -97,6 +100,7 @@ class ClaimWaiters:
     def _wake(self, ticket: int) -> None:
         waiter = self._waiting.pop(ticket)
         self._attempting.add(ticket)
+        self._woken.add(ticket)
         waiter.woken.set()
 
 

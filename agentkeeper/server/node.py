@@ -78,7 +78,7 @@ class Node:
         self._engine = RaftEngine(_raft_config(settings))
         self._machine = Machine(on_failure=self._fail)
         clock = ClusterClock(time.monotonic, _wall_ms)
-        self._proposer = Proposer(self._propose, self._send, clock.stamp)
+        self._proposer = Proposer(self._put_into_log, self._send, clock.stamp)
         self._reads = ReadRounds(self._read_index, self._send)
         self._leadership = Leadership(
             node_id=settings.node_id,
@@ -328,9 +328,6 @@ class Node:
     def _fail(self, reason: str) -> None:
         self._failure = self._failure or reason
         self._stopping.set()
-
-    def _propose(self, payload: bytes) -> None:
-        self._put_into_log(payload, self._proposer.proposed)
 
     def _propose_takeover(self, payload: bytes) -> None:
         self._put_into_log(payload, self._leadership.takeover_ended)

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -76,14 +77,14 @@ class _Foreign:
 class Proposer:
     """Commands of this replica under way, and, while it leads, those forwarded by others.
 
-    `propose(payload, commands)` puts a batch into the log if this replica leads and later calls
-    `proposed`; `send(node_id, message)` reaches another replica, best effort. One batch is on its
-    way at a time: what comes meanwhile goes into the next.
+    `propose(payload, ended)` puts a batch into the log if this replica leads, and calls `ended`
+    with how that went; `send(node_id, message)` reaches another replica, best effort. One batch
+    is on its way at a time: what comes meanwhile goes into the next.
     """
 
     def __init__(
         self,
-        propose: Callable[[bytes], None],
+        propose: Callable[[bytes, Callable[[Outcome], None]], None],
         send: Callable[[str, Forward | Forwarded], bool],
         stamp: Callable[[], tuple[int, int]],
     ) -> None:
@@ -186,11 +187,13 @@ class Proposer:
         self._foreign[sender_id] = _Foreign(sender_id, forward.number, commands, size)
         self._schedule_pump()
 
-    def proposed(self, outcome: Outcome) -> None:
-        """The batch on its way into the log has ended."""
+    def _proposed(self, batch: list[_Pending], outcome: Outcome) -> None:
+        """A batch on its way into the log has ended."""
         if outcome is Outcome.REJECTED:
-            for pending in self._handed_on:
+            for pending in batch:
                 pending.copies -= 1
+        if batch is not self._handed_on:
+            return  # of a former leadership: what is on its way now is another
         if outcome is Outcome.COMMITTED:
             self._busy = False
             self._schedule_pump()
@@ -299,7 +302,8 @@ class Proposer:
         self._tick = False
         self._busy = True
         time_ms, wall_ms = self._stamp()
-        self._propose(pack_batch(Batch(time_ms, wall_ms, tuple(commands))))
+        payload = pack_batch(Batch(time_ms, wall_ms, tuple(commands)))
+        self._propose(payload, partial(self._proposed, self._handed_on))
 
     def _take_own(self, size: int) -> list[_Pending]:
         """Commands from the queue, within bounds; the first is taken however large it is."""

@@ -90,6 +90,8 @@ class SessionRules:
         if session.identity != command.identity and not shared:
             return refuse("PERMISSION_DENIED", "identity")
         seen = command.seen if session.seen < command.seen < number else session.seen
+        for gone in range(session.seen + 1, min(seen, session.seen + session.window) + 1):
+            self.withdraw_wait(session_id, gone)
         self.answers = [a for a in self.answers if a.session_id != session_id or a.number > seen]
         deadline = max(session.deadline_ms, self.time + session.ttl_ms)
         swap(self.sessions, session, session._replace(seen=seen, deadline_ms=deadline))
@@ -101,7 +103,8 @@ class SessionRules:
         if known and known.body not in (ANYTHING, asked(body)):
             return refuse("FAILED_PRECONDITION", "number_reused")
         if known and (shared or not isinstance(known.result, Waiting)):
-            swap(self.answers, known, known._replace(attempt=command.attempt))
+            if known.attempt != command.attempt:
+                swap(self.answers, known, known._replace(attempt=0))
             return known.result
         result = self.handle(command)
         if find(self.sessions, session_id=session_id):

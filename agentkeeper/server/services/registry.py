@@ -73,8 +73,9 @@ class RegistryService:
         query = v.prose(request.query, "query", limits.QUERY_BYTES).strip()
         tools = frozenset(v.lines(request.tools, "tools", limits.TOOLS, limits.NAME_BYTES))
         limit = v.number(request.limit, "limit", 0, limits.FIND_LIMIT_MAX)
-        state = await self.replica.read(caller)
-        await self.replica.index.settled()
+        await self.replica.read(caller)
+        await self.replica.index.settled(self.replica.deadline_s(caller))
+        state = self.replica.state
         found = self._ranked(state, query, tools, limit or limits.FIND_LIMIT_DEFAULT)
         response = pb.FindResponse(agents=[convert.agent(agent) for agent in found])
         if response.ByteSize() > limits.RESPONSE_BYTES:
@@ -92,7 +93,7 @@ class RegistryService:
 
     def _ranked(self, state: State, query: str, tools: frozenset[str], limit: int) -> list[Agent]:
         def fits(agent_id: str) -> bool:
-            if not tools <= state.tool_sets[agent_id]:
+            if not tools <= state.tool_sets.get(agent_id, frozenset()):
                 return False
             agent = state.agents.get(agent_id)
             return agent is not None and agent.status == AgentStatus.ALIVE

@@ -218,3 +218,23 @@ def test_a_stale_token_stays_stale_through_retries(story):
     story.acquire("deploy", "bob")
     assert reason(story.do(body, session="s", number=1)) == NOT_FOUND, "the first answer"
     assert reason(story.do(body, session="s", number=2)) == STALE
+
+
+@pytest.mark.parametrize("late_copy", [True, False])
+def test_a_late_copy_does_not_let_its_withdrawal_take_what_a_retry_was_given(story, late_copy):
+    """The first call's copy arrives after the retry's answer, and its withdrawal after that."""
+    body = c.AcquireLease("deploy", "ann", 60_000, 5_000, False)
+    granted = story.do(body, session="s", number=1, attempt=8)
+    if late_copy:
+        assert story.do(body, session="s", number=1, attempt=7) == granted
+    story.do(c.Withdraw("s", 1, 7))
+    assert story.state.leases.get("deploy") == granted.lease
+
+
+def test_what_waits_under_a_number_that_was_seen_waits_no_more(story):
+    """The client has given the request up and gone on, before any withdrawal arrives."""
+    token = story.acquire("deploy", "ann").lease.token
+    story.acquire("deploy", "bob", wait=30_000, session="s", number=1, attempt=7)
+    story.do(c.Heartbeat("bob"), session="s", number=2, seen=1)
+    story.release("deploy", "ann", token)
+    assert story.state.leases.get("deploy") is None

@@ -77,10 +77,20 @@ class Around:
 
     def __init__(self) -> None:
         self.batches: list[bytes] = []
+        self.ended: list[Callable[[Outcome], None]] = []
         self.sent: list[tuple[str, Forward | Forwarded]] = []
         self.linked = True
         self.index = 0
-        self.proposer = Proposer(self.batches.append, self._send, lambda: (1_000, 2_000))
+        self.proposer = Proposer(self._propose, self._send, lambda: (1_000, 2_000))
+
+    def _propose(self, payload: bytes, ended: Callable[[Outcome], None]) -> None:
+        self.batches.append(payload)
+        self.ended.append(ended)
+
+    def proposed(self, outcome: Outcome, index: int = -1) -> None:
+        """Tell how a batch that was proposed ended: the last, unless another is meant."""
+        if self.ended:
+            self.ended[index](outcome)
 
     def _send(self, node_id: str, message: Forward | Forwarded) -> bool:
         self.sent.append((node_id, message))
@@ -104,4 +114,4 @@ class Around:
     def commit(self) -> None:
         """Apply the last batch, and tell its outcome."""
         self.apply(self.batches[-1])
-        self.proposer.proposed(Outcome.COMMITTED)
+        self.proposed(Outcome.COMMITTED)

@@ -197,3 +197,16 @@ async def _no_lost_wake_ups(steps: list[tuple[str, str, int]]) -> None:
     await asyncio.gather(*(call for _, call in calls), return_exceptions=True)
     assert not world.waiters._waiting
     assert not world.waiters._attempting
+
+
+async def test_one_woken_for_a_task_that_takes_a_better_one_leaves_the_first_to_another() -> None:
+    world = World()
+    world.log.register("both", "a", "b")
+    world.log.register("only-a", "a")
+    calls = world.call("w1", "both"), world.call("w2", "only-a")
+    with cancelled(*calls):
+        await settle()
+        world.log.put(CreateTask("x", "t", b"", ("a",), 0, 60_000, 0, ""))
+        world.log.put(CreateTask("y", "t", b"", ("b",), 0, 60_000, 5, ""))
+        world.waiters.dispatch({("a",): 1, ("b",): 1})
+        assert await asyncio.gather(*calls) == ["y", "x"]

@@ -138,7 +138,7 @@ async def test_while_a_deadline_exists_time_is_stamped_every_second() -> None:
         await settle()
         if len(world.around.batches) > len(stamps):
             stamps.append(unpack_batch(world.around.batches[-1]).time_ms)
-            world.around.proposer.proposed(Outcome.COMMITTED)
+            world.around.proposed(Outcome.COMMITTED)
             await settle()
     assert len(stamps) >= 4
     gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
@@ -157,7 +157,7 @@ async def test_what_is_due_is_worked_off_at_once() -> None:
         before = len(world.around.batches)
         world.pass_ms(125)
         await settle()
-        world.around.proposer.proposed(Outcome.COMMITTED)
+        world.around.proposed(Outcome.COMMITTED)
         await settle()
     assert len(world.around.batches) > before
     assert unpack_batch(world.around.batches[-1]).time_ms >= due_ms

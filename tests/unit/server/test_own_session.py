@@ -39,7 +39,7 @@ class World:
         assert command.identity == "replica:n"
         session = Session(command.body.session_id, command.identity, 1, 1, 0, 1)
         self.around.apply(self.around.batches[-1], result or session)
-        self.around.proposer.proposed(Outcome.COMMITTED)
+        self.around.proposed(Outcome.COMMITTED)
         await settle()
         return command.body
 

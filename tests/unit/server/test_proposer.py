@@ -154,7 +154,7 @@ async def test_a_batch_that_was_not_committed_is_proposed_again(
     around.proposer.lead()
     waiting = around.submit(command(1))
     await settle()
-    around.proposer.proposed(outcome)
+    around.proposed(outcome)
     await until(lambda: len(around.batches) == 2)
     assert around.commands(0) == around.commands(1) == [1]
     around.commit()
@@ -319,7 +319,7 @@ async def test_what_every_leader_refused_has_definitely_no_effect() -> None:
     around.proposer.lead()
     waiting = around.submit(command(1), 0.05)
     await settle()
-    around.proposer.proposed(Outcome.REJECTED)
+    around.proposed(Outcome.REJECTED)
     around.proposer.follow(None)
     error = await ended(waiting)
     assert (error.code, error.definite) == ("UNAVAILABLE", True)
@@ -346,6 +346,23 @@ async def test_a_tick_is_an_empty_batch_of_the_leader() -> None:
     around.proposer.tick()
     await settle()
     assert around.commands() == []
-    around.proposer.proposed(Outcome.COMMITTED)
+    around.proposed(Outcome.COMMITTED)
     await settle()
     assert len(around.batches) == 1
+
+
+async def test_a_late_rejection_says_nothing_of_the_batch_that_came_after() -> None:
+    """Deposed with a batch in the log, this replica then hands another to the new leader."""
+    around = Around()
+    around.proposer.lead()
+    first = around.submit(command(1))
+    await settle()
+    around.proposer.follow("b")
+    await settle()
+    around.proposer.forwarded(Forwarded(1, True))
+    later = around.submit(command(2), seconds=0.05)
+    await settle()
+    around.proposer.forwarded(Forwarded(2, True))
+    around.proposed(Outcome.REJECTED, index=0)
+    assert not (await ended(later)).definite
+    first.cancel()
