@@ -1,8 +1,8 @@
 """What the SDK returns: plain immutable dataclasses, never protobuf messages.
 
 All times are aware UTC datetimes and label what happened by the servers' wall clocks; nothing is
-decided by them. Durations are whole seconds. Fields that carry a default may be missing in the
-answers of older daemons.
+decided by them. Durations are whole seconds. The enums' UNKNOWN stands for a value that is newer
+than this SDK.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class AgentStatus(str, Enum):  # noqa: UP042 - str() must name the class, as it 
     UNREACHABLE = "UNREACHABLE"
     """Missed one heartbeat deadline; the next heartbeat makes it ALIVE again."""
     DEAD = "DEAD"
+    UNKNOWN = "UNKNOWN"
 
 
 class TaskStatus(str, Enum):  # noqa: UP042
@@ -30,6 +31,7 @@ class TaskStatus(str, Enum):  # noqa: UP042
     FAILED = "FAILED"
     DEAD = "DEAD"
     """Failed for good; `requeue_task` makes it PENDING again."""
+    UNKNOWN = "UNKNOWN"
 
 
 class PolicyEffect(str, Enum):  # noqa: UP042
@@ -37,6 +39,7 @@ class PolicyEffect(str, Enum):  # noqa: UP042
 
     ALLOW = "ALLOW"
     DENY = "DENY"
+    UNKNOWN = "UNKNOWN"
 
 
 class ReplicaRole(str, Enum):  # noqa: UP042

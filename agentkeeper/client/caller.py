@@ -20,11 +20,16 @@ from agentkeeper.client.sessions import DEFAULT_WINDOW, Session, Sessions, Ticke
 from agentkeeper.client.transport import EventStream, Failure, Metadata, Transport
 
 CLOSE_TIMEOUT_S = 1.0
+MAX_REQUEST_BYTES = 4_194_304  # the daemon's bound, beyond which it can't even tell why
 LONGEST_S = 1e9  # stands for "for ever" where infinity is not understood
 
 AnswerT = TypeVar("AnswerT")
 AnyMethod = Method[Any, Any]
 Attempt = Callable[[str, Metadata, float], Awaitable[AnswerT]]
+
+
+class WaitOver(Exception):  # noqa: N818 - never seen by users
+    """The time is over for which the server was asked to wait; the retry was withdrawn."""
 
 
 @dataclass(slots=True)
@@ -33,6 +38,8 @@ class _Trial:
 
     deadline: float
     hold_s: float
+    hold_deadline: float
+    attempts: int = 0
     tried: set[str] = field(default_factory=set)
     rounds: int = 0
     maybe_done: bool = False
@@ -40,6 +47,9 @@ class _Trial:
 
     def remaining_s(self) -> float:
         return self.deadline - asyncio.get_running_loop().time()
+
+    def hold_over(self) -> bool:
+        return asyncio.get_running_loop().time() >= self.hold_deadline
 
 
 class Caller:
@@ -61,9 +71,16 @@ class Caller:
     ) -> ResponseT:
         """Return the answer to `request`, trying for `timeout_s` (`math.inf`: for ever).
 
-        `hold_s` is how long the server may rightly hold back its answer. Raises the errors of
-        `agentkeeper.errors`.
+        `hold_s` is how long the server may rightly hold back its answer: each attempt of a method
+        that `blocks`, all attempts together of any other; a retry that gets no answer by then
+        raises WaitOver. Otherwise raises the errors of `agentkeeper.errors`.
         """
+
+        size = request.ByteSize()
+        if size > MAX_REQUEST_BYTES:
+            raise errors.InvalidArgument(
+                f"{method.name}: the request has {size} bytes, {MAX_REQUEST_BYTES} are allowed"
+            )
 
         async def attempt(endpoint: str, metadata: Metadata, attempt_s: float) -> ResponseT:
             return await self.transport.call(endpoint, method, request, metadata, attempt_s)
@@ -95,16 +112,19 @@ class Caller:
     async def _until_answered(
         self, method: AnyMethod, timeout_s: float, hold_s: float, attempt: Attempt[AnswerT]
     ) -> AnswerT:
-        trial = _Trial(asyncio.get_running_loop().time() + timeout_s, hold_s)
+        now = asyncio.get_running_loop().time()
+        trial = _Trial(now + timeout_s, hold_s, now + hold_s)
         ticket: Ticket | None = None
         try:
             while True:
-                endpoint = await self._next_endpoint(method, trial)
                 if method.numbered and ticket is None:
                     ticket = await self._ticket(method, trial)
+                endpoint = await self._next_endpoint(method, trial)
                 metadata = ticket.metadata() if ticket else {}
+                attempt_s = self._attempt_s(method, trial)
+                trial.attempts += 1
                 try:
-                    answer = await attempt(endpoint, metadata, self._attempt_s(trial))
+                    answer = await attempt(endpoint, metadata, attempt_s)
                 except Failure as failure:
                     verdict = self._weigh(method, endpoint, failure, trial)
                     if ticket and verdict in {Verdict.NEW_NUMBER, Verdict.NEW_SESSION}:
@@ -138,14 +158,21 @@ class Caller:
             why = f"no session could be opened{said}"
             raise retry.given_up(method, trial.last, trial.maybe_done, why) from None
 
-    def _attempt_s(self, trial: _Trial) -> float:
+    def _attempt_s(self, method: AnyMethod, trial: _Trial) -> float:
         remaining_s = trial.remaining_s()
+        hold_s = trial.hold_s
+        if not method.blocks:  # a retry waits only for what the attempts before it have left
+            hold_s = max(0.0, trial.hold_deadline - asyncio.get_running_loop().time())
         attempt_s = retry.attempt_timeout_s(trial.rounds, remaining_s, len(self.endpoints))
-        return max(0.0, min(remaining_s, trial.hold_s + attempt_s))
+        return max(0.0, min(remaining_s, hold_s + attempt_s))
 
     def _weigh(self, method: AnyMethod, endpoint: str, failure: Failure, trial: _Trial) -> Verdict:
         """Take note of a failed attempt and return how to go on; raise if there is no way."""
-        if method.blocks and failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        timed_out = failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and failure.definite is None
+        waits = trial.hold_s > 0 and not method.blocks
+        if timed_out and waits and trial.attempts > 1 and trial.hold_over():
+            raise WaitOver
+        if timed_out and method.blocks:
             failure.unreachable = False  # it waited as long as it was asked to
         else:
             trial.tried.add(endpoint)

@@ -17,6 +17,7 @@ from typing import Any
 GUARD = Path(__file__).with_name("_guard.py")
 LOG_TAIL_BYTES = 4_000
 KILL_TIMEOUT_S = 10.0
+SETTINGS_PREFIX = "AGENTKEEPER_"
 
 _Job = tuple[Callable[[], "subprocess.Popen[bytes]"], "concurrent.futures.Future[Any]"]
 
@@ -35,10 +36,14 @@ class Child:
     def __init__(
         self, command: Sequence[str], log_path: Path, *, env: Mapping[str, str] | None = None
     ) -> None:
-        """Start `command`; `env` is added to the present environment. Raises OSError."""
+        """Start `command`. Raises OSError.
+
+        `env` is added to the present environment, without the settings of a daemon in that.
+        """
         self.command = list(command)
         self.log_path = log_path
-        full_env = {**os.environ, **(env or {})}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS_PREFIX)}
+        full_env = {**inherited, **(env or {})}
 
         def start() -> subprocess.Popen[bytes]:
             with log_path.open("ab") as log:
@@ -117,10 +122,22 @@ _spawner: threading.Thread | None = None
 _lock = threading.Lock()
 
 
+def _forget() -> None:
+    """In a fork: the thread stayed behind, and the lock may have been held by another one."""
+    global _jobs, _spawner, _lock  # noqa: PLW0603
+    _jobs = queue.SimpleQueue()
+    _spawner = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def _on_spawning_thread(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     global _spawner  # noqa: PLW0603 - one per process is the point
     with _lock:
-        if _spawner is None or not _spawner.is_alive():  # not alive: in a fork
+        if _spawner is None:
             _spawner = threading.Thread(target=_spawn, name="agentkeeper-spawner", daemon=True)
             _spawner.start()
     future: concurrent.futures.Future[subprocess.Popen[bytes]] = concurrent.futures.Future()

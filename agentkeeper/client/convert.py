@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,6 +27,9 @@ from agentkeeper.types import (
     WatchEvent,
 )
 
+NumberT = TypeVar("NumberT")
+MemberT = TypeVar("MemberT")
+
 _AGENT_STATUS: Mapping[int, AgentStatus] = {
     pb.AGENT_STATUS_ALIVE: AgentStatus.ALIVE,
     pb.AGENT_STATUS_UNREACHABLE: AgentStatus.UNREACHABLE,
@@ -39,7 +42,7 @@ _TASK_STATUS: Mapping[pb.TaskStatus, TaskStatus] = {
     pb.TASK_STATUS_FAILED: TaskStatus.FAILED,
     pb.TASK_STATUS_DEAD: TaskStatus.DEAD,
 }
-_EFFECT: Mapping[int, PolicyEffect] = {
+_EFFECT: Mapping[pb.PolicyEffect, PolicyEffect] = {
     pb.POLICY_EFFECT_ALLOW: PolicyEffect.ALLOW,
     pb.POLICY_EFFECT_DENY: PolicyEffect.DENY,
 }
@@ -72,7 +75,7 @@ def agent_from(message: pb.AgentInfo) -> AgentInfo:
             metadata=dict(card.metadata),
             capabilities=[Capability(c.name, c.description) for c in card.capabilities],
         ),
-        status=_AGENT_STATUS[message.status],
+        status=_AGENT_STATUS.get(message.status, AgentStatus.UNKNOWN),
         registered_at=time_from(message.registered_at),
         last_heartbeat_at=time_from(message.last_heartbeat_at),
         reason=message.reason,
@@ -110,14 +113,14 @@ def policy_from(message: pb.Policy) -> Policy:
         subject=message.subject,
         action=message.action,
         resource=message.resource,
-        effect=_EFFECT[message.effect],
+        effect=_EFFECT.get(message.effect, PolicyEffect.UNKNOWN),
     )
 
 
 def effect_to(effect: PolicyEffect | str) -> pb.PolicyEffect:
     """Convert an effect, given as the enum or its name. Raises ValueError for anything else."""
     wanted = PolicyEffect(effect)
-    return pb.POLICY_EFFECT_ALLOW if wanted is PolicyEffect.ALLOW else pb.POLICY_EFFECT_DENY
+    return _number_of(wanted, _EFFECT)
 
 
 def task_from(message: pb.Task) -> Task:
@@ -125,7 +128,7 @@ def task_from(message: pb.Task) -> Task:
     return Task(
         id=message.id,
         type=message.type,
-        status=_TASK_STATUS[message.status],
+        status=_TASK_STATUS.get(message.status, TaskStatus.UNKNOWN),
         input=message.input,
         output=message.output,
         required_tools=list(message.required_tools),
@@ -147,7 +150,14 @@ def task_from(message: pb.Task) -> Task:
 def task_status_to(status: TaskStatus | str) -> pb.TaskStatus:
     """Convert a status, given as the enum or its name. Raises ValueError for anything else."""
     wanted = TaskStatus(status)
-    return next(number for number, known in _TASK_STATUS.items() if known is wanted)
+    return _number_of(wanted, _TASK_STATUS)
+
+
+def _number_of(wanted: MemberT, members: Mapping[NumberT, MemberT]) -> NumberT:
+    for number, known in members.items():
+        if known is wanted:
+            return number
+    raise ValueError(f"{wanted} can't be asked for")
 
 
 def replica_from(endpoint: str, message: pb.StatusResponse) -> ReplicaStatus:

@@ -5,12 +5,13 @@ Every face of the SDK is a thin layer over this. Runs on the I/O thread's loop o
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import convert, methods
-from agentkeeper.client.caller import Caller
+from agentkeeper.client.caller import Caller, WaitOver
 from agentkeeper.client.endpoints import Endpoints
 from agentkeeper.client.transport import Transport
 from agentkeeper.client.watch import EventFeed
@@ -80,7 +81,12 @@ class Core:
         request = pb.AcquireLeaseRequest(
             task_id=task_id, agent_id=agent_id, ttl_seconds=ttl, wait_ms=round(wait_s * 1000)
         )
-        answer = await self._caller.call(methods.ACQUIRE_LEASE, request, timeout_s, hold_s=wait_s)
+        try:
+            answer = await self._caller.call(
+                methods.ACQUIRE_LEASE, request, timeout_s, hold_s=wait_s
+            )
+        except WaitOver:
+            return None
         return convert.lease_from(answer.lease) if answer.acquired else None
 
     async def renew_lease(self, lease: Lease, ttl: int | None, timeout_s: float) -> Lease:
@@ -225,8 +231,10 @@ class Core:
         if status is not None:
             request.status = convert.task_status_to(status)
         tasks: list[Task] = []
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
         while True:
-            answer = await self._caller.call(methods.LIST_TASKS, request, timeout_s)
+            answer = await self._caller.call(methods.LIST_TASKS, request, deadline - loop.time())
             tasks.extend(convert.task_from(task) for task in answer.tasks)
             if not answer.next_page_token:
                 return tasks
@@ -241,9 +249,12 @@ class Core:
         self, topics: Sequence[str], after: int | None, timeout_s: float, *, gap_is_error: bool
     ) -> EventFeed:
         """Subscribe to topics; the feed is live when this returns."""
+        if isinstance(topics, str):
+            raise TypeError("topics must be a sequence of prefixes, not one str")
+        wanted = list(topics)
 
         def make_request(position: int | None) -> pb.WatchRequest:
-            return pb.WatchRequest(topics=topics, after_sequence=position)
+            return pb.WatchRequest(topics=wanted, after_sequence=position)
 
         feed = EventFeed(self._caller, methods.WATCH, make_request, after)
         await feed.open(timeout_s, gap_is_error=gap_is_error)
@@ -257,6 +268,8 @@ class Core:
         def make_request(position: int | None) -> pb.WatchElectionRequest:
             return pb.WatchElectionRequest(group=group, after_sequence=position)
 
-        feed = EventFeed(self._caller, methods.WATCH_ELECTION, make_request, after)
+        feed = EventFeed(
+            self._caller, methods.WATCH_ELECTION, make_request, after, begins_with_state=True
+        )
         await feed.open(timeout_s, gap_is_error=gap_is_error)
         return feed

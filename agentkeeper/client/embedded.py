@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import time
+import weakref
 from pathlib import Path
 
 from agentkeeper.client.child import Child, ChildFailed
@@ -66,11 +67,13 @@ class EmbeddedDaemon:
         command = find_daemon(binary)
         if port is not None and not is_free(port):
             raise ChildFailed(f"cannot start the daemon: port {port} is in use")
-        self._files = tempfile.TemporaryDirectory(prefix="agentkeeper-embedded-")
+        self._pid = os.getpid()
+        self._files = Path(tempfile.mkdtemp(prefix="agentkeeper-embedded-"))
+        self._remove_files = weakref.finalize(self, _remove, self._files, self._pid)
         try:
             self._child, self.port = self._start(command, port, data_dir)
         except BaseException:
-            self._files.cleanup()
+            self._remove_files()
             raise
 
     @property
@@ -79,14 +82,18 @@ class EmbeddedDaemon:
         return self._child.pid
 
     def stop(self) -> None:
-        """Stop the daemon: SIGTERM, then SIGKILL. Harmless when repeated."""
-        self._child.stop()
-        self._files.cleanup()
+        """Stop the daemon: SIGTERM, then SIGKILL. Harmless when repeated.
+
+        Does nothing in a fork of the process that started it.
+        """
+        if self._pid == os.getpid():
+            self._child.stop()
+            self._remove_files()
 
     def _start(
         self, command: list[str], port: int | None, data_dir: str | os.PathLike[str] | None
     ) -> tuple[Child, int]:
-        log_path = Path(self._files.name) / "daemon.log"
+        log_path = self._files / "daemon.log"
         data_arguments = [] if data_dir is None else [f"--data-dir={os.fspath(data_dir)}"]
         for last in range(STARTS - 1, -1, -1):
             chosen = port or free_ports(1)[0]
@@ -102,6 +109,11 @@ class EmbeddedDaemon:
             else:
                 return child, chosen
         raise AssertionError("unreachable")
+
+
+def _remove(files: Path, pid: int) -> None:
+    if pid == os.getpid():
+        shutil.rmtree(files, ignore_errors=True)
 
 
 def _wait_until_accepting(child: Child, port: int) -> None:

@@ -33,3 +33,6 @@ async def keep_alive(core: Core, agent_id: str, interval_s: float) -> None:
         except errors.AgentKeeperError as error:
             # The agent lives on if a later one arrives in time.
             logger.warning("heartbeat of agent %s failed: %s", agent_id, error)
+        except Exception:
+            # Whatever it is, the agent must not die of it.
+            logger.exception("heartbeat of agent %s failed", agent_id)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from agentkeeper import errors
 
 try:
     import uvloop
@@ -30,21 +33,44 @@ class IoThread:
 
     def __init__(self) -> None:
         self.loop = _new_event_loop()
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._pending: set[concurrent.futures.Future[Any]] = set()
         self._thread = threading.Thread(target=self._main, name="agentkeeper-io", daemon=True)
         self._thread.start()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run `coroutine` on the loop; cancelling the future cancels it. From any thread."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        """Run `coroutine` on the loop; cancelling the future cancels it. From any thread.
+
+        Raises ClientClosed once the thread is stopped, and in a fork, which has no such thread.
+        """
+        if self._pid != os.getpid():  # before the lock, which the fork may have copied locked
+            coroutine.close()
+            raise errors.ClientClosed("the client belongs to the process that this one forked from")
+        with self._lock:
+            if self._stopped:
+                coroutine.close()
+                raise errors.ClientClosed("the interpreter is exiting")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+            self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
+        return future
 
     def is_current(self) -> bool:
         """Whether the caller runs on this thread, where waiting for it would never end."""
         return threading.current_thread() is self._thread
 
     def stop(self) -> None:
-        """Stop the loop and join the thread."""
+        """Stop the loop and join the thread; what is under way or queued is cancelled."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            self._stopped = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(STOP_TIMEOUT_S)
+        for future in list(self._pending):
+            future.cancel()
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -52,14 +78,35 @@ class IoThread:
 
 
 _shared: IoThread | None = None
+_forked = False
 _lock = threading.Lock()
 
 
 def shared_io_thread() -> IoThread:
-    """Return the process's I/O thread, started when first asked for."""
+    """Return the process's I/O thread, started when first asked for.
+
+    Raises RuntimeError in a fork of a process that had one: gRPC hangs there.
+    """
     global _shared  # noqa: PLW0603 - one per process is the point
+    if _forked:
+        raise RuntimeError(
+            "no client can be used in a fork of a process that has used one:"
+            " fork before the first client, or start processes by 'spawn' or 'forkserver'"
+        )
     with _lock:
         if _shared is None:
             _shared = IoThread()
             atexit.register(_shared.stop)
         return _shared
+
+
+def _forget() -> None:
+    """In a fork: the thread stayed behind, and the lock may have been held by another one."""
+    global _shared, _forked, _lock  # noqa: PLW0603
+    _forked = _forked or _shared is not None
+    _shared = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

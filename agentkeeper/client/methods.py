@@ -94,7 +94,9 @@ CHECK_POLICY = Method(
 
 CREATE_TASK = Method(_TASK, "CreateTask", pb.CreateTaskRequest, pb.CreateTaskResponse)
 # A claim whose answer was lost is requeued after its ttl; claiming another task meanwhile is fine.
-CLAIM_TASK = Method(_TASK, "ClaimTask", pb.ClaimTaskRequest, pb.ClaimTaskResponse, rerunnable=True)
+CLAIM_TASK = Method(
+    _TASK, "ClaimTask", pb.ClaimTaskRequest, pb.ClaimTaskResponse, rerunnable=True, blocks=True
+)
 COMPLETE_TASK = Method(_TASK, "CompleteTask", pb.CompleteTaskRequest, pb.CompleteTaskResponse)
 FAIL_TASK = Method(_TASK, "FailTask", pb.FailTaskRequest, pb.FailTaskResponse)
 EXTEND_TASK = Method(_TASK, "ExtendTask", pb.ExtendTaskRequest, pb.ExtendTaskResponse)

@@ -49,19 +49,32 @@ class Runner:
         if self._io.is_current():
             coroutine.close()
             raise RuntimeError("the SDK's I/O thread must not wait for itself")
-        return self._io.submit(self._tracked(coroutine))
+        try:
+            return self._io.submit(self._tracked(coroutine))
+        except errors.ClientClosed:
+            coroutine.close()
+            raise
 
     def close(self, farewell: Coroutine[Any, Any, None]) -> None:
-        """Cancel everything under way, run `farewell`, refuse what comes later."""
+        """Cancel everything under way, run `farewell`, refuse what comes later.
+
+        Where the I/O thread is gone (at the interpreter's exit, in a fork) there is nothing to do.
+        """
         if self._closed:
             farewell.close()
             return
         self._closed = True
-        self._io.submit(self._close(farewell)).result()
+        try:
+            self._io.submit(self._close(farewell)).result()
+        except (errors.ClientClosed, concurrent.futures.CancelledError):
+            farewell.close()
 
     async def _tracked(self, coroutine: Coroutine[Any, Any, T]) -> T:
         task = asyncio.current_task()
         assert task is not None
+        if self._closed:  # meanwhile: nobody would end the task any more
+            coroutine.close()
+            raise errors.ClientClosed("the client is closed")
         self._tasks.add(task)
         try:
             return await coroutine

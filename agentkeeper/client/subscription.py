@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
+
+import grpc
 
 from agentkeeper import errors
 from agentkeeper.client.runner import Runner
@@ -79,6 +82,7 @@ class Subscription:
         self._error: errors.AgentKeeperError | None = None
         self._mailbox: Mailbox[WatchEvent | WatchGap] = Mailbox(runner.loop, BUFFERED_EVENTS)
         self._pumping = runner.start(self._pump())
+        self._pumping.add_done_callback(self._pumped)
         self._thread = threading.Thread(target=self._deliver, name="agentkeeper-watch", daemon=True)
         self._thread.start()
 
@@ -89,13 +93,13 @@ class Subscription:
 
     @property
     def error(self) -> errors.AgentKeeperError | None:
-        """The refusal that ended the subscription, if one did."""
+        """What ended the subscription other than `cancel()` and closing the client, if anything."""
         return self._error
 
     def cancel(self) -> None:
-        """End the subscription: no callback begins after this returns. Harmless when repeated.
+        """End the subscription; what is buffered is dropped. Harmless when repeated.
 
-        A callback that is running meanwhile is not waited for.
+        The one callback that may just be running, or about to run, is not waited for.
         """
         self._cancelled = True
         self._pumping.cancel()
@@ -120,9 +124,17 @@ class Subscription:
         except errors.AgentKeeperError as error:
             self._error = error
             logger.error("a watch has ended: %s", error)
+        except Exception as error:
+            details = f"the watch has broken: {error!r}"
+            self._error = errors.AgentKeeperError(details, grpc.StatusCode.INTERNAL)
+            logger.exception("a watch has ended")
         finally:
             self._feed.cancel()
-            self._mailbox.close()
+
+    def _pumped(self, pumping: concurrent.futures.Future[None]) -> None:
+        if pumping.cancelled():  # by `cancel()`, or because the client is closed
+            self._cancelled = True
+        self._mailbox.close()
 
     def _deliver(self) -> None:
         while items := self._mailbox.take():

@@ -91,13 +91,12 @@ class AgentKeeperClient:
         return client
 
     def close(self) -> None:
-        """Close the connections, end what is under way, stop an embedded daemon.
-
-        Agents are not deregistered and leases not released. Harmless when repeated.
-        """
-        self._runner.close(self._core.close())
-        if self._daemon is not None:
-            self._daemon.stop()
+        """End calls and an embedded daemon; agents and leases stay. Harmless when repeated."""
+        try:
+            self._runner.close(self._core.close())
+        finally:
+            if self._daemon is not None:
+                self._daemon.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -366,7 +365,7 @@ class AgentKeeperClient:
         Compacted. `timeout` bounds the subscribing only.
         """
         feed = self._runner.run(
-            self._core.watch(list(topics), after, self._limit(timeout), gap_is_error=on_gap is None)
+            self._core.watch(topics, after, self._limit(timeout), gap_is_error=on_gap is None)
         )
         return Subscription(self._runner, feed, callback, on_gap)
 

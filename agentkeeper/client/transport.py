@@ -6,7 +6,6 @@ A transport knows no retries, no sessions and no other endpoint. What goes wrong
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -32,7 +31,7 @@ class Failure(Exception):  # noqa: N818 - a report, never seen by users
     code: grpc.StatusCode
     details: str
     definite: bool | None = None
-    """True: no effect, now or later. False: perhaps one. None: the daemon did not say."""
+    """True: no effect, now or later. False: perhaps one. None: no word of the daemon's."""
     reason: str = ""
     field: str = ""
     leader: str = ""
@@ -46,6 +45,7 @@ class Failure(Exception):  # noqa: N818 - a report, never seen by users
     def from_status(cls, code: grpc.StatusCode, details: str, metadata: Metadata) -> Failure:
         """Read a gRPC status and its trailing metadata (see the header of the proto file)."""
         said = metadata.get(DEFINITE_KEY)
+        oldest = metadata.get(OLDEST_KEY, "")
         return cls(
             code=code,
             details=details,
@@ -53,21 +53,11 @@ class Failure(Exception):  # noqa: N818 - a report, never seen by users
             reason=metadata.get(REASON_KEY, ""),
             field=metadata.get(FIELD_KEY, ""),
             leader=metadata.get(LEADER_KEY, ""),
-            oldest=_oldest(code, details, metadata),
+            oldest=int(oldest) if oldest.isdigit() else 0,
             # The daemon always says; a status without a word from it is the connection's.
             unreachable=said is None
             and code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED},
         )
-
-
-def _oldest(code: grpc.StatusCode, details: str, metadata: Metadata) -> int:
-    if code is not grpc.StatusCode.OUT_OF_RANGE:
-        return 0
-    stated = metadata.get(OLDEST_KEY, "")
-    if stated.isdigit():
-        return int(stated)
-    named = re.search(r"oldest\D*(\d+)", details)
-    return int(named.group(1)) if named else 0
 
 
 class EventStream(Protocol[EventT_co]):

@@ -39,11 +39,18 @@ class EventFeed:
         method: Method[Any, pb.Event],
         make_request: MakeRequest,
         after: int | None,
+        *,
+        begins_with_state: bool = False,
     ) -> None:
-        """`make_request` builds the request that resumes after a sequence number, or begins."""
+        """`make_request` builds the request that resumes after a sequence number, or begins.
+
+        `begins_with_state`: a stream that begins anew tells the present state first, which makes
+        up for events that are no longer kept.
+        """
         self._caller = caller
         self._method = method
         self._make_request = make_request
+        self._begins_with_state = begins_with_state
         self._position = after
         self._last_sequence = after or 0
         self._endpoint = ""
@@ -122,5 +129,5 @@ class EventFeed:
         if oldest <= after + 1:
             return False
         self._gap = WatchGap(self._gap.after if self._gap else after, oldest)
-        self._position = oldest - 1
+        self._position = None if self._begins_with_state else oldest - 1
         return True

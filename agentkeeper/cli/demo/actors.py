@@ -72,8 +72,16 @@ def holder(client: AgentKeeperClient, name: str, key: str, ttl: str) -> None:
 def writer(client: AgentKeeperClient, name: str) -> None:
     """Write under contested leases from several threads until told to stop."""
 
+    crashes: list[BaseException] = []
+
     def write(number: int) -> None:
-        me = f"{name}.{number}"
+        try:
+            write_on(f"{name}.{number}")
+        except BaseException as error:
+            crashes.append(error)
+            tell("failed", error=f"{name}.{number} ended early: {type(error).__name__}: {error}")
+
+    def write_on(me: str) -> None:
         with client.register(me, "Writes as fast as it can", "1.0", ttl=10) as agent:
             tell("registered", agent_id=agent.agent_id)
             count = 0
@@ -89,6 +97,8 @@ def writer(client: AgentKeeperClient, name: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    if crashes:
+        raise SystemExit(f"{len(crashes)} threads of {name} ended early")
 
 
 def _write_once(client: AgentKeeperClient, agent_id: str, tag: str) -> None:

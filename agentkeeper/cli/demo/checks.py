@@ -122,9 +122,17 @@ def claimers(claims: Mapping[str, Sequence[str]], task_id: str) -> list[str]:
     return [worker for worker, claimed in claims.items() for one in claimed if one == task_id]
 
 
-def failover_s(acks: Iterable[Ack], killed_s: float) -> float | None:
-    """Return the time from the kill to the first acknowledged write that began after it."""
-    after = [ack.acked_s for ack in acks if ack.begun_s >= killed_s]
+def bad_exits(codes: Mapping[str, int | None]) -> list[str]:
+    """Return which actors, by name, did not end with exit code 0."""
+    return [f"{name} ended with exit code {code}" for name, code in codes.items() if code != 0]
+
+
+def failover_s(acks: Iterable[Ack], killed_s: float, dead_s: float) -> float | None:
+    """Return the time from the kill to the first acknowledged write of those begun after death.
+
+    The killed process may still answer between the kill and its end, `dead_s`.
+    """
+    after = [ack.acked_s for ack in acks if ack.begun_s >= dead_s]
     return min(after) - killed_s if after else None
 
 

@@ -9,7 +9,8 @@ import pytest
 from agentkeeper import errors
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import methods, retry
-from agentkeeper.client.caller import Caller
+from agentkeeper.client.caller import MAX_REQUEST_BYTES, Caller, WaitOver
+from agentkeeper.client.core import Core
 from agentkeeper.client.endpoints import Endpoints
 from agentkeeper.client.transport import Failure
 
@@ -197,10 +198,87 @@ async def test_the_deadline_holds_when_everything_hangs():
 async def test_a_claim_that_waits_does_not_blame_the_endpoint():
     held = Failure(Code.DEADLINE_EXCEEDED, "nothing to claim", unreachable=True)
     transport = Transport(held, held, pb.ClaimTaskResponse(task=pb.Task(id="t")))
-    caller = make(transport, "a")
+    caller = make(transport, "a", "b")
     await caller.call(methods.CLAIM_TASK, pb.ClaimTaskRequest(), math.inf, hold_s=20.0)
-    assert caller.endpoints.pick(set()) == "a:7070"
+    assert transport.endpoints == ["a", "a", "a"]
+    assert caller.endpoints.pick({"b:7070"}) == "a:7070"
     assert all(timeout_s >= 20.0 for _, _, timeout_s in transport.calls)
+
+
+async def test_a_retry_waits_only_for_what_is_left_of_the_wait():
+    granted = pb.AcquireLeaseResponse(acquired=True)
+
+    async def lost(endpoint, timeout_s):
+        await asyncio.sleep(0.2)
+        return IN_DOUBT
+
+    transport = Transport(lost, granted)
+    request = pb.AcquireLeaseRequest(task_id="k", wait_ms=50_000)
+    answer = await make(transport).call(methods.ACQUIRE_LEASE, request, 80.0, hold_s=50.0)
+    assert answer == granted
+    first_s, second_s = (timeout_s for _, _, timeout_s in transport.calls)
+    assert second_s <= first_s - 0.15
+    assert transport.numbers == [("s1", "1")] * 2
+
+
+async def test_a_retry_without_an_answer_ends_with_the_wait():
+    too_late = Failure(Code.DEADLINE_EXCEEDED, "too late", unreachable=True)
+    transport = Transport(too_late)
+    request = pb.AcquireLeaseRequest(task_id="k", wait_ms=1)
+
+    async def past_the_wait(endpoint, timeout_s):
+        await asyncio.sleep(0.01)
+        return too_late
+
+    transport.script = [past_the_wait]
+    with pytest.raises(WaitOver):
+        await make(transport).call(methods.ACQUIRE_LEASE, request, 80.0, hold_s=0.001)
+    assert transport.endpoints == ["a", "b"]
+
+
+async def test_a_wait_that_ended_is_a_lease_not_acquired():
+    async def past_the_wait(endpoint, timeout_s):
+        await asyncio.sleep(0.01)
+        return Failure(Code.DEADLINE_EXCEEDED, "too late", unreachable=True)
+
+    loop = asyncio.get_running_loop()
+    core = Core(Transport(past_the_wait), Endpoints(["a", "b"], loop.time))
+    assert await core.acquire_lease("k", "agent", 10, 0.001, 80.0) is None
+
+
+async def test_a_request_beyond_the_bound_is_refused_before_it_is_sent():
+    transport = Transport(TASK)
+    request = pb.CreateTaskRequest(type="x", input=b"x" * MAX_REQUEST_BYTES)
+    with pytest.raises(errors.InvalidArgument, match="4194304"):
+        await make(transport).call(methods.CREATE_TASK, request, 5.0)
+    assert transport.calls == []
+
+
+async def test_all_pages_of_a_list_share_one_timeout():
+    async def page(endpoint, timeout_s):
+        await asyncio.sleep(0.05)
+        return pb.ListTasksResponse(next_page_token="more")
+
+    transport = Transport(page)
+    core = Core(transport, Endpoints(["a"], asyncio.get_running_loop().time))
+    with pytest.raises(errors.Unavailable):
+        await core.list_tasks(None, 0.3)
+    assert all(timeout_s <= 0.3 for _, _, timeout_s in transport.calls)
+
+
+async def test_the_endpoint_is_picked_when_the_session_is_open():
+    transport = Transport(TASK)
+    caller = make(transport)
+    original = transport.call
+
+    async def call(endpoint, method, request, metadata, timeout_s):
+        if method is methods.OPEN_SESSION and endpoint == "a:7070":
+            raise Failure(Code.UNAVAILABLE, "down", definite=True, unreachable=True)
+        return await original(endpoint, method, request, metadata, timeout_s)
+
+    transport.call = call
+    await caller.call(methods.CREATE_TASK, REQUEST, 5.0)
+    assert transport.endpoints == ["b"]
 
 
 async def test_a_cancelled_call_frees_its_number():

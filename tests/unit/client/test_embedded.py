@@ -195,6 +195,30 @@ def test_free_ports_are_different_and_free():
         assert not is_free(ports[0])
 
 
+def test_a_fork_does_not_stop_the_daemon_of_its_parent(binary):
+    daemon = EmbeddedDaemon(binary)
+    forked = os.fork()
+    if forked == 0:
+        daemon.stop()
+        daemon._remove_files()
+        os._exit(0)
+    assert os.waitpid(forked, 0)[1] == 0
+    assert daemon._child.exit_code is None
+    assert daemon._files.exists()
+    daemon.stop()
+    assert gone(seen(binary)["pid"])
+    assert not daemon._files.exists()
+
+
+def test_a_child_does_not_inherit_settings_of_a_daemon(tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENTKEEPER_DATA_DIR", "/elsewhere")
+    monkeypatch.setenv("AGENTKEEPER_ADDR", "elsewhere:1")
+    command = ["sh", "-c", "echo [$AGENTKEEPER_DATA_DIR] [$AGENTKEEPER_ADDR]"]
+    child = Child(command, tmp_path / "log", env={"AGENTKEEPER_ADDR": "here:1"})
+    assert child.wait(10) == 0
+    assert child.log_tail() == "[] [here:1]"
+
+
 def test_the_environment_of_a_child(tmp_path):
     child = Child(["sh", "-c", "echo $GREETING $HOME"], tmp_path / "log", env={"GREETING": "hi"})
     assert child.wait(10) == 0

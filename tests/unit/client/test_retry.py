@@ -75,7 +75,7 @@ def test_refusals_have_their_kind_and_code(code, kind):
 def test_refusals_carry_field_and_oldest():
     assert retry.refusal(failure(Code.INVALID_ARGUMENT, field="card.name")).field == "card.name"
     assert retry.refusal(failure(Code.OUT_OF_RANGE, oldest="17")).oldest == 17
-    said = Failure.from_status(Code.OUT_OF_RANGE, "the oldest event available is 23", {})
+    said = Failure.from_status(Code.OUT_OF_RANGE, "gone", {"agentkeeper-oldest": "23"})
     assert retry.refusal(said).oldest == 23
 
 

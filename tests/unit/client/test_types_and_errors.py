@@ -116,7 +116,20 @@ def test_payloads(payload, kind):
     assert (event.topic, event.sequence) == ("x", 3)
 
 
-@pytest.mark.parametrize("status", types.TaskStatus)
+def test_values_newer_than_the_sdk_are_unknown():
+    assert convert.agent_from(pb.AgentInfo(status=99)).status is types.AgentStatus.UNKNOWN
+    assert convert.task_from(pb.Task(status=99)).status is types.TaskStatus.UNKNOWN
+    assert convert.policy_from(pb.Policy(effect=99)).effect is types.PolicyEffect.UNKNOWN
+
+
+def test_the_unknown_can_not_be_asked_for():
+    with pytest.raises(ValueError, match="UNKNOWN"):
+        convert.task_status_to("UNKNOWN")
+    with pytest.raises(ValueError, match="UNKNOWN"):
+        convert.effect_to("UNKNOWN")
+
+
+@pytest.mark.parametrize("status", set(types.TaskStatus) - {types.TaskStatus.UNKNOWN})
 def test_statuses_go_both_ways(status):
     number = convert.task_status_to(status.value)
     assert convert.task_from(pb.Task(status=number)).status is status

@@ -269,6 +269,72 @@ def test_an_election_is_watched_from_its_present_state(daemons):
     assert isinstance(states[0], ElectionState)
 
 
+def test_an_election_whose_changes_are_gone_tells_its_present_state(daemons):
+    daemon = daemons()
+    requests = []
+
+    def watch(request, context):
+        after = request.after_sequence if request.HasField("after_sequence") else None
+        requests.append(after)
+        if after is not None:
+            daemon.refuse(context, Code.OUT_OF_RANGE, True, oldest="50")
+        context.send_initial_metadata((("agentkeeper-sequence", "60"),))
+        payload = Any()
+        payload.Pack(pb.ElectionState(group=request.group, leader_agent_id="b", term=2))
+        yield pb.Event(topic="leader.changed", payload=payload, sequence_number=30)
+        ended.wait(10)
+
+    ended = threading.Event()
+    daemon.answers["WatchElection"] = watch
+    received = queue.Queue()
+    with (
+        AgentKeeperClient(endpoints=[daemon.address]) as client,
+        client.watch_election("g", received.put, after=3, on_gap=received.put),
+    ):
+        gap, state = take(received, 2)
+    ended.set()
+    assert gap == WatchGap(after=3, oldest=50)
+    assert state.leader_agent_id == "b"
+    assert requests[:2] == [3, None]
+
+
+def test_topics_are_no_str(client):
+    with pytest.raises(TypeError, match="sequence of prefixes"):
+        client.watch("agent.", print)
+
+
+def test_what_breaks_a_watch_unexpectedly_is_its_error(bus, client, monkeypatch, caplog):
+    def convert_badly(message):
+        raise ZeroDivisionError("newer than this")
+
+    monkeypatch.setattr("agentkeeper.client.convert.event_from", convert_badly)
+    with client.watch([], print) as subscription:
+        bus.publish()
+        subscription._thread.join(10)
+        assert not subscription.active
+    assert subscription.error.code() is Code.INTERNAL
+    assert "newer than this" in str(subscription.error)
+    assert "a watch has ended" in caplog.text
+
+
+def test_nothing_buffered_is_delivered_once_the_client_is_closed(bus):
+    entered, release, received = threading.Event(), threading.Event(), []
+
+    def callback(item):
+        received.append(item.sequence)
+        entered.set()
+        release.wait(10)
+
+    client = AgentKeeperClient(endpoints=bus.addresses)
+    subscription = client.watch([], callback)
+    bus.publish(20)
+    assert entered.wait(10)
+    client.close()
+    release.set()
+    subscription._thread.join(10)
+    assert received == [1]
+
+
 def test_closing_the_client_ends_its_subscriptions(bus):
     client = AgentKeeperClient(endpoints=bus.addresses)
     subscription = client.watch([], print)

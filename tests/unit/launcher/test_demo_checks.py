@@ -1,5 +1,6 @@
 """The demo's verdicts: each accepts what is right and names what is wrong."""
 
+import json
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -7,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from agentkeeper.cli.demo import checks, demo, run
+from agentkeeper.cli.demo import actors, checks, demo, run
 from agentkeeper.cli.demo.checks import Ack, Hold
 from agentkeeper.cli.demo.stage import DemoFailed, Stage, wait_for
 from agentkeeper.types import Lease, WatchEvent
@@ -115,8 +116,34 @@ def test_claimers():
 
 def test_failover_counts_only_writes_that_began_after_the_kill():
     acks = [Ack("before", 0.0, 1.0), Ack("across", 0.9, 1.1), Ack("x", 1.2, 3.5), Ack("y", 2, 3)]
-    assert checks.failover_s(acks, 1.0) == pytest.approx(2.0)
-    assert checks.failover_s(acks, 2.5) is None
+    assert checks.failover_s(acks, 1.0, 1.0) == pytest.approx(2.0)
+    assert checks.failover_s(acks, 1.0, 1.5) == pytest.approx(2.0)
+    assert checks.failover_s(acks, 0.8, 0.9) == pytest.approx(0.3)
+    assert checks.failover_s(acks, 1.0, 2.5) is None
+
+
+def test_every_writer_must_end_well():
+    assert checks.bad_exits({"a": 0, "b": 0}) == []
+    assert checks.bad_exits({"a": 0, "b": 1, "c": None}) == [
+        "b ended with exit code 1",
+        "c ended with exit code None",
+    ]
+
+
+class BrokenClient:
+    """Lets nobody register."""
+
+    def register(self, *_, **__):
+        raise RuntimeError("no room")
+
+
+def test_a_writer_thread_that_breaks_is_told_and_ends_the_process_badly(capsys):
+    with pytest.raises(SystemExit) as caught:
+        actors.writer(BrokenClient(), "w")
+    assert caught.value.code
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [report["what"] for report in told] == ["failed"] * actors.WRITER_THREADS
+    assert "RuntimeError: no room" in told[0]["error"]
 
 
 def test_longest_silence():
