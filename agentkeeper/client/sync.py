@@ -380,7 +380,8 @@ class AgentKeeperClient:
     ) -> Subscription:
         """Call `callback` with the group's present state, if any, and at every change of leader.
 
-        With `after`, only changes after that sequence number. Else as `watch`.
+        With `after`, only changes after that sequence number; where those are no longer kept,
+        the present state. Else as `watch`.
         """
 
         def deliver(event: WatchEvent) -> None:

@@ -199,9 +199,11 @@ def test_a_fork_does_not_stop_the_daemon_of_its_parent(binary):
     daemon = EmbeddedDaemon(binary)
     forked = os.fork()
     if forked == 0:
-        daemon.stop()
-        daemon._remove_files()
-        os._exit(0)
+        try:
+            daemon.stop()
+            daemon._remove_files()
+        finally:
+            os._exit(0)
     assert os.waitpid(forked, 0)[1] == 0
     assert daemon._child.exit_code is None
     assert daemon._files.exists()
