@@ -234,6 +234,7 @@ class Proposer:
 
     def _change(self, leading: bool, leader_id: str | None) -> None:
         self._leading, self._leader_id = leading, leader_id
+        self._forward_number += 1  # an answer to what was sent before means nothing now
         self._busy = False
         self._resend(self._pending.values())
 

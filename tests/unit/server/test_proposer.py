@@ -96,7 +96,9 @@ async def test_a_lost_forward_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> 
     numbers = [message.number for _, message in around.sent]
     assert numbers == [1, 2]
     assert around.sent[0][1].commands == around.sent[1][1].commands
-    around.proposer.forwarded(Forwarded(1, True))  # late, for the first: means nothing
+    around.proposer.forwarded(
+        Forwarded(around.sent[0][1].number, True)
+    )  # late, for the first: means nothing
     waiting.cancel()
 
 
@@ -359,10 +361,10 @@ async def test_a_late_rejection_says_nothing_of_the_batch_that_came_after() -> N
     await settle()
     around.proposer.follow("b")
     await settle()
-    around.proposer.forwarded(Forwarded(1, True))
+    around.proposer.forwarded(Forwarded(around.sent[0][1].number, True))
     later = around.submit(command(2), seconds=0.05)
     await settle()
-    around.proposer.forwarded(Forwarded(2, True))
+    around.proposer.forwarded(Forwarded(around.sent[1][1].number, True))
     around.proposed(Outcome.REJECTED, index=0)
     assert not (await ended(later)).definite
     first.cancel()
