@@ -94,7 +94,7 @@ async def test_a_lost_forward_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> 
         around.proposer.sweep()
         await settle()
     numbers = [message.number for _, message in around.sent]
-    assert numbers == [1, 2]
+    assert numbers[1] > numbers[0]
     assert around.sent[0][1].commands == around.sent[1][1].commands
     around.proposer.forwarded(
         Forwarded(around.sent[0][1].number, True)
