@@ -23,6 +23,9 @@ from agentkeeper import (
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.launcher import LocalCluster
 
+from .conftest import calls_of
+from .waiting import eventually
+
 OUTAGE_S = 15.0  # far more than any failover takes; what a call may need at worst
 NOBODY = "a-tool-that-nobody-has"
 
@@ -262,6 +265,18 @@ def _claim_and_complete(client, agent):
 # ---------------------------------------------------------------- waiting in line
 
 
+def calls(cluster, method):
+    return sum(calls_of(node, method) for node in cluster.nodes.values())
+
+
+def await_more_calls(client, cluster, **counts):
+    """Wait until the replicas have taken that many calls, and what those ask is in the log."""
+    for method, count in counts.items():
+        eventually(lambda m=method, n=count: calls(cluster, m) >= n, f"{count} {method}")
+    # What the client asks later, of the replica it uses, gets into the log later.
+    client.set_policy("after", "nobody", "does", "nothing", PolicyEffect.DENY)
+
+
 def test_a_lease_is_waited_for_in_line(shared):
     with shared.client() as client:
         agents = [client.register(f"waiter-{n}", "d", "v") for n in range(4)]
@@ -274,16 +289,15 @@ def test_a_lease_is_waited_for_in_line(shared):
         threads = []
         for agent in agents[1:]:
             threads.append(threading.Thread(target=wait, args=(agent,)))
+            before = calls(shared, "AcquireLease")
             threads[-1].start()
-            time.sleep(0.3)  # so that they stand in this order
+            await_more_calls(client, shared, AcquireLease=before + 1)
         for _ in agents[1:]:
             lease.release()
             agent, lease = granted.get(timeout=OUTAGE_S)
             order.append(agent)
         assert order == agents[1:]
-        begin = time.monotonic()
         assert client.acquire_lease("queue", agents[0].agent_id, wait=0.5) is None
-        assert 0.4 < time.monotonic() - begin < 3.0
         for agent in agents:
             agent.deregister()
 
@@ -389,7 +403,7 @@ def test_those_who_wait_outlive_a_replica(cluster, client, way, victim):
     threading.Thread(
         target=lambda: granted.put(client.acquire_lease("k", waiter.agent_id, wait=OUTAGE_S))
     ).start()
-    time.sleep(0.3)  # so that both wait
+    await_more_calls(client, cluster, ClaimTask=1, AcquireLease=2)
     serving = client._core._caller.endpoints.pick(())
     node = next(node for node in cluster.nodes.values() if node.endpoint == serving)
     getattr(cluster.leader() if victim == "leader" else node, way)()
