@@ -51,7 +51,7 @@ AGENTS: Final = 100_000
 """ALIVE and UNREACHABLE ones."""
 DEAD_AGENTS: Final = 20_000
 CARDS_BYTES: Final = 268_435_456
-"""All cards together."""
+"""All cards together; those of DEAD agents make room for new ones."""
 LEASES: Final = 200_000
 LEASES_EACH: Final = 1_000
 """Held by one agent: what its death frees at once."""

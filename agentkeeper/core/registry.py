@@ -41,8 +41,10 @@ def register(state: State, command: Register) -> Result:
     if state.live_agents() - len(replaced) >= limits.AGENTS:
         return refusals.limit("agents", limits.AGENTS)
     size = card_bytes(command.card)
-    if state.cards_bytes + size > limits.CARDS_BYTES:
+    if state.cards_bytes - state.dead_cards_bytes + size > limits.CARDS_BYTES:
         return refusals.limit("bytes of cards", limits.CARDS_BYTES)
+    while state.cards_bytes + size > limits.CARDS_BYTES:
+        _forget_oldest(state)
     state.cards_bytes += size
     for namesake in replaced:
         end(state, namesake, SUPERSEDED)
@@ -139,10 +141,9 @@ def end(state: State, agent: Agent, reason: str) -> Agent:
     leases.release_all(state, agent_id)
     tasks.requeue_all(state, agent_id, lost=reason == TIMED_OUT)
     elections.leave_all(state, agent_id)
+    state.dead_cards_bytes += card_bytes(agent.card)
     if state.deadlines.count(Kind.DEAD_AGENT) > limits.DEAD_AGENTS:
-        oldest = state.deadlines.first(Kind.DEAD_AGENT)
-        if oldest is not None:
-            forget(state, oldest[1])
+        _forget_oldest(state)
     return agent
 
 
@@ -150,5 +151,14 @@ def forget(state: State, agent_id: str) -> None:
     """Drop a DEAD agent whose retention is over."""
     agent = state.agents.drop(agent_id)
     if agent is not None:
-        state.cards_bytes -= card_bytes(agent.card)
+        size = card_bytes(agent.card)
+        state.cards_bytes -= size
+        state.dead_cards_bytes -= size
     state.deadlines.clear(Kind.DEAD_AGENT, agent_id)
+
+
+def _forget_oldest(state: State) -> None:
+    """Make room by dropping the agent that has been DEAD longest."""
+    oldest = state.deadlines.first(Kind.DEAD_AGENT)
+    if oldest is not None:
+        forget(state, oldest[1])

@@ -125,6 +125,8 @@ class State:
         self.tool_set_uses: dict[ToolSet, int] = {}
         """How many unfinished tasks require each set of tools."""
         self.cards_bytes = 0
+        self.dead_cards_bytes = 0
+        """Of `cards_bytes`: the part that makes room when it is needed."""
         self.task_bytes = 0
         """Size of all inputs, outputs and names of required tools."""
         self.finished_bytes = 0
@@ -191,7 +193,9 @@ class State:
         """Rebuild what is derived, after the tables were filled from a snapshot."""
         for agent in self.agents.values():
             self.derive_agent(agent)
-            self.cards_bytes += card_bytes(agent.card)
+            size = card_bytes(agent.card)
+            self.cards_bytes += size
+            self.dead_cards_bytes += size if agent.status == AgentStatus.DEAD else 0
         for lease in self.leases.values():
             self.derive_lease(lease)
         for waiter in sorted(self.waiters.values(), key=lambda w: w.place):

@@ -61,7 +61,12 @@ def derived(state):
         "policies": (state.policy_index._literal, state.policy_index._patterns),
         "tools": state.tool_sets,
         "keys": state.task_by_key,
-        "bytes": (state.task_bytes, state.finished_bytes, state.cards_bytes),
+        "bytes": (
+            state.task_bytes,
+            state.finished_bytes,
+            state.cards_bytes,
+            state.dead_cards_bytes,
+        ),
         "tool sets": state.tool_set_uses,
         **{name: getattr(state, name)._ids for name in indexes},
     }

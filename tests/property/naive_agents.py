@@ -71,8 +71,12 @@ class AgentRules:
         living = [a for a in self.agents if a.status != DEAD]
         if len(living) - len(same) >= limits.AGENTS:
             return full()
-        if sum(len(pack(a.card)) for a in self.agents) + len(pack(cmd.card)) > limits.CARDS_BYTES:
+        new = len(pack(cmd.card))
+        if sum(len(pack(a.card)) for a in living) + new > limits.CARDS_BYTES:
             return full()
+        while sum(len(pack(a.card)) for a in self.agents) + new > limits.CARDS_BYTES:
+            dead = [a for a in self.agents if a.status == DEAD]
+            self.agents.remove(min(dead, key=lambda a: (a.deadline_ms, a.agent_id)))
         for agent_id in same:
             self.die(find(self.agents, agent_id=agent_id), "superseded")
         deadline = self.time + cmd.ttl_ms

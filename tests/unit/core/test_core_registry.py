@@ -104,12 +104,13 @@ def test_live_agents_are_bounded_and_replacing_makes_room(monkeypatch):
     assert story.do(replacing).agent_id == "a3"
 
 
-def test_cards_are_bounded_together_until_they_are_forgotten(monkeypatch):
+def test_cards_are_bounded_together_and_the_dead_make_room(monkeypatch):
     story = Story().agent("a1")
     monkeypatch.setattr(limits, "CARDS_BYTES", story.state.cards_bytes)
     assert reason(story.do(c.Register("a2", card("a2"), 1_000, 0))) == FULL
     story.do(c.Deregister("a1"))
-    assert story.at(limits.AGENT_RETENTION_MS).agent("a2").status("a2") == ALIVE
+    assert story.agent("a2").status("a2") == ALIVE
+    assert "a1" not in story.state.agents
 
 
 def test_the_dead_are_bounded_and_the_oldest_is_forgotten_first(monkeypatch):
