@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pysyncobj import SyncObjConf
-from pysyncobj.journal import MemoryJournal
 from pysyncobj.node import Node
 
 from agentkeeper.consensus import limits
+from agentkeeper.consensus.assembly import RaftFactory, make_raft
 from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.internals import IntegrityError, now_s
 from agentkeeper.consensus.port import (
@@ -35,9 +34,8 @@ from agentkeeper.consensus.requests import (
     Reads,
     call,
 )
-from agentkeeper.consensus.snapshots import Snapshot, SnapshotStore
-from agentkeeper.consensus.storage import DataFolder
-from agentkeeper.consensus.transport import NoTransport, PeerNode, PeerTransport
+from agentkeeper.consensus.snapshots import Snapshot
+from agentkeeper.consensus.transport import PeerNode
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +43,6 @@ _LONGEST_WAIT_S = 0.025
 """Longest wait for network events; elections and heartbeats are as punctual as this."""
 _SNAPSHOT_RETRY_S = 10.0
 """Time after which a snapshot that was asked for, but not stored, is asked for again."""
-
-RaftFactory = Callable[..., HardenedRaft]
 
 
 class _StoppedError(Exception):
@@ -116,7 +112,15 @@ class RaftEngine:
             raise StartError("an engine can be started once only")
         self._listener = listener
         try:
-            self._raft = self._make_raft()
+            self._raft = make_raft(
+                self._config,
+                self._nodes,
+                transport=self._make_transport,
+                raft_factory=self._raft_factory,
+                post=self._post,
+                delivery=self,
+                opened=self._opened,
+            )
             self._raft.restore_stored()
         except StartError:
             self._end()
@@ -138,61 +142,6 @@ class RaftEngine:
             self._wake()
             thread.join()
         self._end()
-
-    def _make_raft(self) -> HardenedRaft:
-        config = self._config
-        journal: Any = MemoryJournal()
-        if config.data_dir is not None:
-            folder = DataFolder(config)
-            self._opened.callback(folder.close)
-            journal = folder.open_log()
-            self._opened.callback(journal._destroy)
-        snapshots = SnapshotStore(config.data_dir, self._post)
-        self._opened.callback(snapshots.close)
-        others = [self._nodes[node_id] for node_id in config.other_ids]
-        self_node: Node = self._nodes.get(config.node_id) or Node(config.node_id)
-        transport = None
-        if self._make_transport is not None:
-            transport = self._make_transport(self_node)
-        elif not others:
-            transport = NoTransport(self_node)
-        raft = self._raft_factory(
-            self_node,
-            others,
-            journal,
-            conf=self._library_settings(listens=transport is None),
-            transport=transport,
-            transportClass=PeerTransport,
-            snapshots=snapshots,
-            delivery=self,
-        )
-        self._opened.callback(raft.close)
-        return raft
-
-    def _library_settings(self, listens: bool) -> SyncObjConf:
-        config = self._config
-        low_s, high_s = (bound / 1000 for bound in config.election_timeout_ms)
-        address = config.bind_address or config.peers.get(config.node_id)
-        return SyncObjConf(
-            autoTick=False,
-            appendEntriesUseBatch=False,
-            commandsWaitLeader=False,
-            raftMinTimeout=low_s,
-            raftMaxTimeout=high_s,
-            # A leader without a majority gives up soon (thesis 6.2). Another may be elected even
-            # before that: what keeps this one from serving stale reads is ReadIndex (6.4).
-            leaderFallbackTimeout=low_s,
-            appendEntriesPeriod=config.heartbeat_ms / 1000,
-            connectionTimeout=max(2.0, 2 * high_s),
-            connectionRetryTime=0.1,
-            dnsCacheTime=1.0,
-            dnsFailCacheTime=1.0,
-            logCompactionMinEntries=max(2, config.snapshot_entries),
-            bindAddress=address if listens else None,
-            password=config.secret if listens else None,
-            sendBufferSize=2**20,
-            recvBufferSize=2**20,
-        )
 
     def _run(self) -> None:
         while not self._ended:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
-
-FORMATS: Final = ("auto", "plain", "json")
-LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def configure(level: str, style: str) -> None:

@@ -38,7 +38,7 @@ def test_within_its_bound_a_field_is_accepted(row: Row, daemon: Daemon, agent_id
         if getattr(request, "agent_id", "") == AGENT:
             sent = type(request)()
             sent.CopyFrom(request)
-            sent.agent_id = agent_id  # type: ignore[attr-defined]
+            sent.agent_id = agent_id
         outcome = daemon.call(row.method, sent.SerializeToString())
         assert outcome.code in row.codes, (outcome, str(request)[:200])
 

@@ -88,7 +88,7 @@ class Load:
     def wait_for(self, count, timeout_s=OUTAGE_S):
         """Wait for `count` more acknowledged writes."""
         enough = len(self.acked) + count
-        wait_until(lambda: len(self.acked) >= enough, timeout_s)
+        eventually(lambda: len(self.acked) >= enough, f"{enough} writes", timeout_s)
 
     def check(self):
         """No call failed, no write was lost, none took effect twice."""
@@ -96,13 +96,6 @@ class Load:
         written = Counter(t.input.decode() for t in self.client.list_tasks() if t.type == "load")
         assert [tag for tag in self.acked if written[tag] == 0] == []
         assert [tag for tag, times in written.items() if times > 1] == []
-
-
-def wait_until(condition, timeout_s=OUTAGE_S):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def take(received, count):
@@ -437,7 +430,7 @@ def test_a_claim_that_is_asked_for_again_and_again_is_made_once(shared, monkeypa
         created = []
         for number in range(count):
             created.append(creator.create_task("x", required_tools=["hasty"], ttl=5).id)
-            time.sleep(number % 5 / 100)
+            time.sleep(number % 5 / 100)  # so that attempts end at different points of a claim
         thread.join(OUTAGE_S)
         assert not thread.is_alive()
         assert failed == []

@@ -28,7 +28,7 @@ from agentkeeper.consensus.raft import HardenedRaft
 STEP_S = 0.01
 
 
-class SimulatedTransport(Transport):  # type: ignore[misc]
+class SimulatedTransport(Transport):
     def __init__(self, network: Network, node: Node) -> None:
         super().__init__(None, node, [])
         self.network = network

@@ -21,7 +21,7 @@ from raft_world import Network, SimulatedTransport, Sockets, world
 STEP_S = 0.005
 
 
-class Stock(SyncObj):  # type: ignore[misc]
+class Stock(SyncObj):
     """The library as it is, replicating a list."""
 
     def __init__(self, network: Network, node_id: str, ids: str, **settings: Any) -> None:
@@ -33,7 +33,7 @@ class Stock(SyncObj):  # type: ignore[misc]
         super().__init__(Node(node_id), others, conf, transport=transport)
         self._poller = Sockets(network, node_id)
 
-    @replicated  # type: ignore[untyped-decorator]
+    @replicated
     def put(self, value: str) -> None:
         self.values.append(value)
 

@@ -225,7 +225,7 @@ def test_a_message_larger_than_the_socket_takes_arrives_without_another(cluster:
     raft = cluster.engines[sender]._raft
     assert raft is not None
     # Followers say nothing to each other, so nothing pushes the rest.
-    raft.keep_links_alive = lambda: None  # type: ignore[method-assign]
+    raft.keep_links_alive = lambda: None
     large = os.urandom(limits.MAX_PAYLOAD_BYTES)
     assert cluster.engines[sender].send(receiver, large)
     cluster.await_true(lambda: (sender, large) in cluster.listeners[receiver].messages)

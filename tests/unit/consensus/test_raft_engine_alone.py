@@ -58,7 +58,7 @@ def make() -> Iterator[Make]:
     def open_engine(
         data_dir: Path | None = None, **settings: object
     ) -> tuple[RaftEngine, Listener]:
-        engine, listener = RaftEngine(RaftConfig("a", data_dir, **settings)), Listener()  # type: ignore[arg-type]
+        engine, listener = RaftEngine(RaftConfig("a", data_dir, **settings)), Listener()
         engine.open(listener)
         engines.append(engine)
         return engine, listener
@@ -269,7 +269,7 @@ def test_a_trim_keeps_term_and_vote(
     def no_descriptors(path: object, *arguments: object, **options: object) -> object:
         if str(path).endswith(".meta"):
             raise OSError(errno.EMFILE, "Too many open files")
-        return real_open(path, *arguments, **options)  # type: ignore[call-overload]
+        return real_open(path, *arguments, **options)
 
     real_open = open
     with monkeypatch.context() as patch:

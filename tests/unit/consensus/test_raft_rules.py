@@ -18,7 +18,7 @@ from agentkeeper.consensus.engine import RaftEngine
 from agentkeeper.consensus.port import Outcome, Role
 
 
-class Wire(Transport):  # type: ignore[misc]
+class Wire(Transport):
     def __init__(self, node: Node) -> None:
         super().__init__(None, node, [])
         self.sent: list[tuple[str, dict[str, Any]]] = []
@@ -356,6 +356,6 @@ def test_a_slow_listener_does_not_hold_up_heartbeats(replica: Replica, clock: Cl
     def slow(index: int, term: int, payload: bytes) -> None:
         clock.time_s += limits.MAX_DELIVERY_S / 2
 
-    replica.listener.committed = slow  # type: ignore[attr-defined]
+    replica.listener.committed = slow
     replica.engine.step()
     assert 1 < replica.raft.delivered_index < 6

@@ -46,7 +46,7 @@ async def test_one_that_can_not_be_indexed_keeps_nobody_else_from_it(
     def fail_once(change: object) -> None:
         if next(spoilt, False):
             raise ValueError("unreadable")
-        put(change)  # type: ignore[arg-type]
+        put(change)
 
     monkeypatch.setattr(index, "_put", fail_once)
     log.register("a")

@@ -20,7 +20,7 @@ class Hub:
 
     def _encode(self, event: object) -> bytes:
         self.encoded += 1
-        return f"{event.sequence} {event.subject}".encode()  # type: ignore[attr-defined]
+        return f"{event.sequence} {event.subject}".encode()
 
     def happen(self, *agent_ids: str) -> None:
         for agent_id in agent_ids:
