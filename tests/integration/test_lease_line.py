@@ -86,6 +86,24 @@ def test_a_call_without_a_session_waits_too(line, here, agents):
     assert granted(call).holder_agent_id == agents[1]
 
 
+def topics_until_granted(watch, key, holder):
+    """What happened to a lease until `holder` was granted it."""
+
+    def grant():
+        return next((e for e in watch.events if about(e) == (key, holder)), None)
+
+    def about(event):
+        lease = payload_of(event)
+        return lease.task_id, lease.holder_agent_id
+
+    last = eventually(grant, f"{key} granted to {holder}")
+    return [
+        event.topic
+        for event in list(watch.events)
+        if event.sequence_number <= last.sequence_number and about(event)[0] == key
+    ]
+
+
 @pytest.mark.parametrize("with_session", [True, False])
 def test_a_cancelled_wait_is_withdrawn(line, here, agents, with_session):
     holder, leaving, staying, _ = agents
@@ -94,8 +112,12 @@ def test_a_cancelled_wait_is_withdrawn(line, here, agents, with_session):
     first = line.join(line.nodes[0], leaving, **metadata)
     second = line.join(line.nodes[1], staying)
     line.wires[line.nodes[0]].cancel(first)
+    watch = here.watch_all("lease.expired", "lease.acquired")
     here.release(lease)
     assert granted(second).holder_agent_id == staying
+    # If the release was faster than the withdrawal, the leaver was granted it for a moment; but it
+    # was taken back at once, and not left to run out.
+    assert "lease.expired" not in topics_until_granted(watch, line.key, staying)
 
 
 def test_a_waiter_that_dies_is_told_and_passed_over(line, here, agents):
