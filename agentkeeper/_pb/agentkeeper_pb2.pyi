@@ -180,12 +180,14 @@ class FindResponse(_message.Message):
     def __init__(self, agents: _Optional[_Iterable[_Union[AgentInfo, _Mapping]]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("topics", "after_sequence")
+    __slots__ = ("topics", "after_sequence", "progress")
     TOPICS_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     topics: _containers.RepeatedScalarFieldContainer[str]
     after_sequence: int
-    def __init__(self, topics: _Optional[_Iterable[str]] = ..., after_sequence: _Optional[int] = ...) -> None: ...
+    progress: bool
+    def __init__(self, topics: _Optional[_Iterable[str]] = ..., after_sequence: _Optional[int] = ..., progress: bool = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("topic", "payload", "sequence_number", "occurred_at")
@@ -283,6 +285,20 @@ class ReleaseLeaseResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class VerifyTokenRequest(_message.Message):
+    __slots__ = ("task_id", "token")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    token: FencingToken
+    def __init__(self, task_id: _Optional[str] = ..., token: _Optional[_Union[FencingToken, _Mapping]] = ...) -> None: ...
+
+class VerifyTokenResponse(_message.Message):
+    __slots__ = ("valid",)
+    VALID_FIELD_NUMBER: _ClassVar[int]
+    valid: bool
+    def __init__(self, valid: bool = ...) -> None: ...
+
 class ElectionState(_message.Message):
     __slots__ = ("group", "leader_agent_id", "term", "elected_at")
     GROUP_FIELD_NUMBER: _ClassVar[int]
@@ -322,12 +338,14 @@ class ResignResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class WatchElectionRequest(_message.Message):
-    __slots__ = ("group", "after_sequence")
+    __slots__ = ("group", "after_sequence", "progress")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     group: str
     after_sequence: int
-    def __init__(self, group: _Optional[str] = ..., after_sequence: _Optional[int] = ...) -> None: ...
+    progress: bool
+    def __init__(self, group: _Optional[str] = ..., after_sequence: _Optional[int] = ..., progress: bool = ...) -> None: ...
 
 class Policy(_message.Message):
     __slots__ = ("id", "subject", "action", "resource", "effect")
@@ -466,10 +484,12 @@ class CreateTaskResponse(_message.Message):
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
 
 class ClaimTaskRequest(_message.Message):
-    __slots__ = ("agent_id",)
+    __slots__ = ("agent_id", "wait_ms")
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
-    def __init__(self, agent_id: _Optional[str] = ...) -> None: ...
+    wait_ms: int
+    def __init__(self, agent_id: _Optional[str] = ..., wait_ms: _Optional[int] = ...) -> None: ...
 
 class ClaimTaskResponse(_message.Message):
     __slots__ = ("task",)
@@ -648,3 +668,71 @@ class Replica(_message.Message):
     connected: bool
     match_index: int
     def __init__(self, node_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., connected: bool = ..., match_index: _Optional[int] = ...) -> None: ...
+
+class CallFrame(_message.Message):
+    __slots__ = ("calls", "cancelled")
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[Call]
+    cancelled: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., cancelled: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Call(_message.Message):
+    __slots__ = ("id", "method", "request", "timeout_ms", "session_id", "request_number", "seen", "stale", "min_index")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    MIN_INDEX_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    method: str
+    request: bytes
+    timeout_ms: int
+    session_id: str
+    request_number: int
+    seen: int
+    stale: bool
+    min_index: int
+    def __init__(self, id: _Optional[int] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., session_id: _Optional[str] = ..., request_number: _Optional[int] = ..., seen: _Optional[int] = ..., stale: bool = ..., min_index: _Optional[int] = ...) -> None: ...
+
+class AnswerFrame(_message.Message):
+    __slots__ = ("answers", "log_index", "leader_endpoint")
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LEADER_ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[Answer]
+    log_index: int
+    leader_endpoint: str
+    def __init__(self, answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., log_index: _Optional[int] = ..., leader_endpoint: _Optional[str] = ...) -> None: ...
+
+class Answer(_message.Message):
+    __slots__ = ("id", "response", "failure")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    response: bytes
+    failure: CallFailure
+    def __init__(self, id: _Optional[int] = ..., response: _Optional[bytes] = ..., failure: _Optional[_Union[CallFailure, _Mapping]] = ...) -> None: ...
+
+class CallFailure(_message.Message):
+    __slots__ = ("code", "message", "definite", "reason", "field", "oldest", "leader_endpoint")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DEFINITE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_FIELD_NUMBER: _ClassVar[int]
+    LEADER_ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    definite: bool
+    reason: str
+    field: str
+    oldest: int
+    leader_endpoint: str
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., definite: bool = ..., reason: _Optional[str] = ..., field: _Optional[str] = ..., oldest: _Optional[int] = ..., leader_endpoint: _Optional[str] = ...) -> None: ...

@@ -121,3 +121,14 @@ PENDING_READS: Final = 8_192
 CLAIM_WAITERS: Final = 10_000
 WATCHERS: Final = 2_000
 CONCURRENT_CALLS: Final = 20_000
+STREAMS: Final = 4_096
+"""Shared streams, of one client each."""
+FRAME_CALLS: Final = 1_024
+STREAM_CALLS: Final = 10_000
+"""Under way on one stream."""
+STREAM_UNREAD_BYTES: Final = 4_194_304
+"""Answers that a client has not taken: no more calls are read from it before it does."""
+STREAM_CUT_BYTES: Final = 67_108_864
+"""The same, from calls that were under way by then: the stream ends."""
+ANSWER_FRAME_BYTES: Final = 1_048_576
+"""Answers in one frame; a larger one travels alone."""

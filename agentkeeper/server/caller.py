@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
+from agentkeeper.server import validation as v
 from agentkeeper.server.errors import bad_field
 
 SESSION: Final = "agentkeeper-session"
@@ -57,6 +59,26 @@ class Caller:
             deadline_s=deadline_s,
             stale=consistency == "stale",
             min_index=_number(given, MIN_INDEX),
+        )
+
+    @classmethod
+    def from_call(cls, call: pb.Call, now_s: float) -> Caller:
+        """Read what a call on the shared stream says beside its request.
+
+        `now_s` is the event loop's time. Raises `CallError` naming a field that is out of bounds.
+        """
+        session_id = v.line(call.session_id, "session_id", limits.SESSION_ID_BYTES, empty=True)
+        number = v.number(call.request_number, "request_number", 0, limits.COUNTER_MAX)
+        if session_id and number == 0:
+            raise bad_field("request_number", "a session needs a request number, from 1")
+        timeout_ms = v.number(call.timeout_ms, "timeout_ms", 0, limits.COUNTER_MAX)
+        return cls(
+            session_id=session_id,
+            number=number,
+            seen=v.number(call.seen, "seen", 0, limits.COUNTER_MAX),
+            deadline_s=now_s + timeout_ms / 1000 if timeout_ms else None,
+            stale=call.stale,
+            min_index=v.number(call.min_index, "min_index", 0, limits.COUNTER_MAX),
         )
 
 

@@ -26,6 +26,10 @@ from agentkeeper.server.errors import CallError, bad_field
 LOOKED_AT = 1_000
 """Entries of a list that are searched for the one at fault."""
 
+# Of protobuf's encoding: kinds of fields, and how long a number may be.
+_VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}
+_VARINT_BYTES = 10
+
 M = TypeVar("M", bound=Message)
 
 _FieldProto = descriptor_pb2.FieldDescriptorProto
@@ -37,6 +41,41 @@ def decode(kind: type[M], data: bytes) -> M:
         return kind.FromString(data)
     except DecodeError:
         raise _explain(kind, data) from None
+
+
+def has_more_fields(data: bytes, bound: int) -> bool:
+    """Whether a message has more than `bound` fields, those of messages in it not counted.
+
+    Looks at no more than it must, so it costs little where parsing would cost much. What is no
+    message at all is left to the parser to refuse.
+    """
+    position, count = 0, 0
+    while position < len(data) and count <= bound:
+        tag, position = _varint(data, position)
+        kind = tag & 7
+        if kind == _VARINT:
+            position = _varint(data, position)[1]
+        elif kind == _BYTES:
+            length, position = _varint(data, position)
+            position += length
+        elif kind in _FIXED:
+            position += _FIXED[kind]
+        else:
+            return False
+        count += 1
+    return count > bound
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """The number that begins at `position`, and where it ends."""
+    value = shift = 0
+    for byte in data[position : position + _VARINT_BYTES]:
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+    return value, position
 
 
 def _explain(kind: type[Message], data: bytes) -> CallError:

@@ -7,6 +7,26 @@ from typing import Final
 from agentkeeper.core import refusals
 from agentkeeper.core.records import Refused
 
+NUMBERS: Final = {
+    "CANCELLED": 1,
+    "UNKNOWN": 2,
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "NOT_FOUND": 5,
+    "ALREADY_EXISTS": 6,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "FAILED_PRECONDITION": 9,
+    "ABORTED": 10,
+    "OUT_OF_RANGE": 11,
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+    "DATA_LOSS": 15,
+    "UNAUTHENTICATED": 16,
+}
+"""gRPC's number of each code, for answers that travel as data."""
+
 INDEFINITE_REASONS: Final = frozenset({refusals.OUTCOME_UNKNOWN, refusals.SESSION_EXPIRED})
 
 
@@ -42,6 +62,12 @@ def bad_field(field: str, message: str) -> CallError:
     return CallError("INVALID_ARGUMENT", "bad_field", f"{field}: {message}", field=field)
 
 
+def no_such_method(name: str) -> CallError:
+    """No service has a method of this name and kind."""
+    message = f"there is no method {name[:64]!r}"
+    return CallError("UNIMPLEMENTED", "no_such_method", message, field="method")
+
+
 def unavailable(message: str, reason: str = "no_leader") -> CallError:
     """Nothing happened, and another attempt may succeed, here or at another replica."""
     return CallError("UNAVAILABLE", reason, message)
@@ -55,6 +81,12 @@ def overloaded(message: str) -> CallError:
 def outcome_unknown(message: str) -> CallError:
     """The command was handed on and may or may not take effect."""
     return CallError("UNAVAILABLE", refusals.OUTCOME_UNKNOWN, message, definite=False)
+
+
+def out_of_time() -> CallError:
+    """The caller's time is up, and the call was broken off wherever it was."""
+    message = "not answered in time; it may have taken effect"
+    return CallError("DEADLINE_EXCEEDED", "deadline_exceeded", message, definite=False)
 
 
 def refused(refusal: Refused) -> CallError:

@@ -1,25 +1,24 @@
-"""The gRPC side: carries calls to the service methods and their errors back as statuses."""
+"""The gRPC side: carries calls to the services and their errors back as statuses."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Final, TypeAlias
 
 import grpc
 import grpc.aio
-import structlog
 
 from agentkeeper.core import limits
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.decode import decode
-from agentkeeper.server.errors import CallError, overloaded
+from agentkeeper.server.dispatch import CallsUnderWay, Dispatcher, Surroundings
+from agentkeeper.server.errors import CallError, unavailable
+from agentkeeper.server.exchange import Exchange
 from agentkeeper.server.replica import shutting_down
-from agentkeeper.server.services.method import Method, Stream, Unary
+from agentkeeper.server.services.method import Method, Unary
 
-log = structlog.get_logger(__name__)
+__all__ = ["PACKAGE", "STOP_S", "BindError", "CallsUnderWay", "RpcServer", "Surroundings"]
 
 PACKAGE: Final = "agentkeeper.v1"
 DEFINITE: Final = "agentkeeper-definite"
@@ -33,6 +32,8 @@ SEQUENCE: Final = "agentkeeper-sequence"
 
 STOP_S: Final = 0.2
 """For answers that are ready to get out."""
+LOOK_S: Final = 0.25
+"""How often to look whether clients with open streams are to be told of another leader."""
 
 _STATUS: Final = {status.name: status for status in grpc.StatusCode}
 _OPTIONS: Final = (
@@ -44,47 +45,11 @@ _OPTIONS: Final = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
 
 class BindError(Exception):
     """The gRPC address can't be listened on."""
-
-
-@dataclass(slots=True)
-class CallsUnderWay:
-    """Bounds how many calls there are at a time."""
-
-    count: int = 0
-    none: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while there is no call."""
-
-    def __post_init__(self) -> None:
-        self.none.set()
-
-    @contextlib.contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Count a call for as long as it lasts. Raises `CallError` when there are too many."""
-        if self.count >= limits.CONCURRENT_CALLS:
-            raise overloaded(f"{limits.CONCURRENT_CALLS} calls are under way on this replica")
-        self.count += 1
-        self.none.clear()
-        try:
-            yield
-        finally:
-            self.count -= 1
-            if self.count == 0:
-                self.none.set()
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every answer needs to know: asked anew each time."""
-
-    applied_index: Callable[[], int]
-    leader_endpoint: Callable[[], str]
-    count: Callable[[str], None]
-    """Called with the method's name for every call."""
-    closing: asyncio.Event
-    calls: CallsUnderWay = field(default_factory=CallsUnderWay)
 
 
 class RpcServer:
@@ -92,12 +57,14 @@ class RpcServer:
 
     def __init__(self, services: dict[str, list[Method]], surroundings: Surroundings) -> None:
         self._around = surroundings
+        self._dispatcher = Dispatcher(services, surroundings)
+        self._exchanges: set[Exchange] = set()
+        self._looking: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(options=_OPTIONS)
         for name, methods in services.items():
-            handlers = {method.name: self._handler(method) for method in methods}
-            self._server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(f"{PACKAGE}.{name}", handlers),)
-            )
+            self._add(name, {method.name: self._handler(method) for method in methods})
+        exchange = grpc.stream_stream_rpc_method_handler(self._exchange)
+        self._add("ExchangeService", {"Exchange": exchange})
 
     async def start(self, address: str) -> int:
         """Listen on `host:port`; returns the port. Raises `BindError`."""
@@ -108,6 +75,7 @@ class RpcServer:
         if port == 0:
             raise BindError(f"can't listen for gRPC on {address}: is it in use?")
         await self._server.start()
+        self._looking = asyncio.get_running_loop().create_task(self._look_who_leads())
         return port
 
     async def drain(self, grace_s: float) -> None:
@@ -118,26 +86,72 @@ class RpcServer:
 
     async def stop(self) -> None:
         """Break off whatever is left, and stop listening."""
+        if self._looking is not None:
+            self._looking.cancel()
+        for exchange in self._exchanges:
+            exchange.leave(shutting_down())
         await self._server.stop(STOP_S)
+
+    def _add(self, service: str, handlers: dict[str, grpc.RpcMethodHandler]) -> None:
+        handler = grpc.method_handlers_generic_handler(f"{PACKAGE}.{service}", handlers)
+        self._server.add_generic_rpc_handlers((handler,))
 
     def _handler(self, method: Method) -> grpc.RpcMethodHandler:
         if isinstance(method, Unary):
-            return grpc.unary_unary_rpc_method_handler(_unary(method, self._around))
-        return grpc.unary_stream_rpc_method_handler(_stream(method, self._around))
+            return grpc.unary_unary_rpc_method_handler(_unary(method.name, self._dispatcher))
+        return grpc.unary_stream_rpc_method_handler(_stream(method.name, self._dispatcher))
 
-
-def _unary(method: Unary, around: Surroundings) -> Callable[..., Any]:
-    async def call(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        around.count(method.name)
+    async def _exchange(self, _: object, context: Context) -> None:
+        """Serve a shared stream, which is no call itself."""
         try:
-            with around.calls.one_more():
-                caller = _admit(around, context)
-                response = await method.handle(decode(method.request_type, data), caller)
-        except Exception as error:
-            failure = _failure(around, method.name, error)
+            await self._serve(context)
+        except CallError as error:
+            failure = _failure(self._around, error)
+        else:
+            return
+        await context.abort(*failure)
+
+    async def _serve(self, context: Context) -> None:
+        async def read() -> bytes | None:
+            data = await context.read()
+            return None if data is grpc.aio.EOF else data
+
+        if self._around.closing.is_set():
+            raise shutting_down()
+        if len(self._exchanges) >= limits.STREAMS:
+            message = f"{limits.STREAMS} streams are open on this replica"
+            raise unavailable(message, "overloaded")
+        exchange = Exchange(self._dispatcher, read, context.write)
+        self._exchanges.add(exchange)
+        try:
+            # Not with the first frame: if writing that were broken off, `abort` would send the
+            # headers once more, and gRPC would refuse to send anything, the status included.
+            await context.send_initial_metadata(())
+            await exchange.run()
+        finally:
+            self._exchanges.discard(exchange)
+
+    async def _look_who_leads(self) -> None:
+        leader = self._around.leader_endpoint()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            last, leader = leader, self._around.leader_endpoint()
+            if leader != last:
+                for exchange in self._exchanges:
+                    exchange.look()
+
+
+def _unary(name: str, dispatcher: Dispatcher) -> Callable[..., Any]:
+    around = dispatcher.around
+
+    async def call(data: bytes, context: Context) -> bytes:
+        try:
+            response = await dispatcher.answer(name, data, _caller(name, dispatcher, context))
+        except CallError as error:
+            failure = _failure(around, error)
         else:
             context.set_trailing_metadata(((INDEX, str(around.applied_index())),))
-            return response.SerializeToString()
+            return response
         # gRPC keeps what `abort` raises, and all frames that it passes, until the garbage
         # collector comes by. It is not to hold the request meanwhile, nor the error that does.
         del data
@@ -147,25 +161,23 @@ def _unary(method: Unary, around: Surroundings) -> Callable[..., Any]:
     return call
 
 
-def _stream(method: Stream, around: Surroundings) -> Callable[..., Any]:
-    async def call(
-        data: bytes, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[bytes]:
-        around.count(method.name)
+def _stream(name: str, dispatcher: Dispatcher) -> Callable[..., Any]:
+    around = dispatcher.around
+
+    async def call(data: bytes, context: Context) -> AsyncIterator[bytes]:
         try:
-            with around.calls.one_more():
-                caller = _admit(around, context)
-                events, after = await method.handle(decode(method.request_type, data), caller)
+            caller = _caller(name, dispatcher, context)
+            events, after = await dispatcher.subscribe(name, data, caller)
+            async with contextlib.aclosing(events):
                 # The subscription is live: a client that waits for these misses nothing after.
                 headers = [(INDEX, str(around.applied_index()))]
                 if after is not None:
                     headers.append((SEQUENCE, str(after)))
                 await context.send_initial_metadata(tuple(headers))
-                async with contextlib.aclosing(events):
-                    async for event in events:
-                        yield event
-        except Exception as error:
-            failure = _failure(around, method.name, error)
+                async for event in events:
+                    yield event
+        except CallError as error:
+            failure = _failure(around, error)
         else:
             return
         del data  # as above
@@ -174,22 +186,22 @@ def _stream(method: Stream, around: Surroundings) -> Callable[..., Any]:
     return call
 
 
-def _admit(around: Surroundings, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
-    if around.closing.is_set():
-        raise shutting_down()
+def _caller(name: str, dispatcher: Dispatcher, context: Context) -> Caller:
+    """Who calls, by the metadata. Raises `CallError`."""
     remaining_s = context.time_remaining()
     deadline_s = None
     if remaining_s is not None:
         deadline_s = asyncio.get_running_loop().time() + remaining_s
     metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
-    return Caller.from_metadata(metadata, deadline_s)
+    try:
+        return Caller.from_metadata(metadata, deadline_s)
+    except CallError:
+        dispatcher.count(name)
+        raise
 
 
-def _failure(around: Surroundings, method: str, error: Exception) -> tuple[Any, str, Any]:
+def _failure(around: Surroundings, error: CallError) -> tuple[Any, str, Any]:
     """The status, message and metadata that `error` stands for, as `abort` takes them."""
-    if not isinstance(error, CallError):
-        log.error("call failed", method=method, exc_info=error)
-        error = CallError("INTERNAL", "internal", "internal error", definite=False)
     trailing = [
         (DEFINITE, "true" if error.definite else "false"),
         (REASON, error.reason),

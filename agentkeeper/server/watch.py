@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 
+from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
 from agentkeeper.core.records import Event
 from agentkeeper.server.errors import CallError, overloaded, unavailable
@@ -18,6 +19,8 @@ from agentkeeper.server.machine import Machine
 ENCODED_KEPT = 512
 SCAN_SLICE = 500
 """Events a watcher looks at before others get a turn."""
+PROGRESS_EVENTS = 1_000
+"""Events a watcher passes over until it tells how far it has come."""
 
 Accepts = Callable[[Event], bool]
 
@@ -45,14 +48,19 @@ class WatchHub:
         self._cut = error
         self.wake()
 
-    async def follow(self, after: int, accepts: Accepts) -> AsyncGenerator[bytes, None]:
+    async def follow(
+        self, after: int, accepts: Accepts, *, progress: bool = False
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the encoded events after sequence number `after` that `accepts`.
+
+        With `progress`, an event with nothing but a sequence number tells now and then how far
+        this has come while nothing was accepted.
 
         Call `check` first. Raises `CallError`: RESOURCE_EXHAUSTED when the next event is no
         longer kept, and what `cut` was given.
         """
         self.watchers += 1
-        looked_at = 0
+        looked_at = passed_over = 0
         try:
             while True:
                 if self._cut is not None:
@@ -71,7 +79,13 @@ class WatchHub:
                 after += 1
                 event = state.events.get(after)
                 if event is not None and accepts(event):
+                    passed_over = 0
                     yield self._bytes(event)
+                else:
+                    passed_over += 1
+                    if progress and passed_over == PROGRESS_EVENTS:
+                        passed_over = 0
+                        yield pb.Event(sequence_number=after).SerializeToString()
                 looked_at += 1
                 if looked_at % SCAN_SLICE == 0:
                     await asyncio.sleep(0)

@@ -7,7 +7,7 @@ from agentkeeper.client import methods
 
 from .conftest import await_calls, calls_of, freeze
 from .waiting import PATIENCE_S
-from .wire import NOT_FOUND, payload_of, refused
+from .wire import ABORTED, NOT_FOUND, payload_of, refused
 
 
 def begin_claim(node, wire, agent_id, **metadata):
@@ -84,3 +84,32 @@ def test_a_claim_cancelled_before_it_is_decided_is_given_back(rough, wire, name,
     assert requeued.reason == "claim_withdrawn"
     claimed = via.call(methods.CLAIM_TASK, pb.ClaimTaskRequest(agent_id=two)).task
     assert claimed.id == task.id
+
+
+@pytest.mark.parametrize("with_session", [True, False])
+def test_a_claim_that_waits_in_vain_claims_nothing(here, there, name, with_session):
+    tool = name("tool")
+    one, two = (here.register(name(stem), tool) for stem in ("one", "two"))
+    metadata = here.open_session().metadata() if with_session else {}
+    request = pb.ClaimTaskRequest(agent_id=one, wait_ms=100)
+    answer = here.call(methods.CLAIM_TASK, request, **metadata)
+    assert not answer.HasField("task")
+    task = there.create_task("sum", tool)
+    if with_session:
+        for via in (here, there):
+            with refused(ABORTED, reason="withdrawn"):
+                via.call(methods.CLAIM_TASK, request, **metadata)
+    claimed = there.call(methods.CLAIM_TASK, pb.ClaimTaskRequest(agent_id=two, wait_ms=100)).task
+    assert (claimed.id, claimed.expired_claims) == (task.id, 0)
+
+
+def test_a_task_that_comes_while_a_claim_waits_is_claimed(cluster, here, there, name):
+    tool = name("tool")
+    agent_id = here.register(name("worker"), tool)
+    node = next(n for n in cluster.nodes.values() if n.endpoint == here.endpoint)
+    before = calls_of(node, "ClaimTask")
+    request = pb.ClaimTaskRequest(agent_id=agent_id, wait_ms=60_000)
+    call = here.begin(methods.CLAIM_TASK, request)
+    await_calls(node, "ClaimTask", before + 1)
+    task = there.create_task("sum", tool)
+    assert call.result(PATIENCE_S).task.id == task.id

@@ -3,6 +3,7 @@
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import methods
 
+from .waiting import eventually
 from .wire import NOT_FOUND, PERMISSION_DENIED, payload_of, refused
 
 
@@ -94,3 +95,35 @@ def test_tokens_rise_over_all_leases_and_replicas(here, there, name):
         for wire in (here, there)
     ]
     assert tokens == sorted(set(tokens))
+
+
+def test_a_token_is_valid_while_its_lease_is_held(here, there, name):
+    agent_id, key = here.register(name("one")), name("key")
+
+    def verify(wire, token, **metadata):
+        request = pb.VerifyTokenRequest(task_id=key, token=token)
+        return wire.call(methods.VERIFY_TOKEN, request, **metadata).valid
+
+    wrong = pb.FencingToken(value=1)
+    assert not verify(here, wrong), "nobody holds it"
+    lease = here.acquire(key, agent_id).lease
+    assert verify(there, lease.token)
+    assert not verify(there, wrong)
+    renew(here, lease)
+    assert verify(there, lease.token)
+    newer = here.acquire(key, agent_id).lease
+    assert [verify(there, held.token) for held in (lease, newer)] == [False, True]
+    there.release(newer)
+    assert not verify(here, newer.token)
+    assert not verify(here, newer.token, agentkeeper_consistency="stale")
+
+
+def test_the_token_of_a_lease_that_is_over_is_not_valid(here, there, name):
+    one, two = here.register(name("one")), here.register(name("two"))
+    short = here.acquire(name("short"), one, ttl=1).lease
+    orphan = here.acquire(name("orphan"), two).lease
+    here.call(methods.DEREGISTER, pb.DeregisterRequest(agent_id=two))
+    for lease in (orphan, short):
+        request = pb.VerifyTokenRequest(task_id=lease.task_id, token=lease.token)
+        eventually(lambda r=request: not there.call(methods.VERIFY_TOKEN, r).valid, "its end")
+        assert here.acquire(lease.task_id, one, exclusive=True).acquired

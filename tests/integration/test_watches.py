@@ -2,6 +2,7 @@
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import methods
+from agentkeeper.server.watch import PROGRESS_EVENTS
 
 from .waiting import eventually
 from .wire import INVALID_ARGUMENT, payload_of, refused, subject_of
@@ -90,3 +91,30 @@ def test_the_future_cannot_be_watched(here):
         with refused(INVALID_ARGUMENT) as told:
             raise here.watch(method, request).ended()
         assert told["agentkeeper-field"] == "after_sequence"
+
+
+def test_a_filtered_watch_tells_how_far_it_has_come(here, there, name):
+    quiet = here.watch_all("agent.died")
+    request = pb.WatchRequest(topics=["agent.died"], progress=True)
+    election = pb.WatchElectionRequest(group=name("group"), progress=True)
+    marked = [here.watch(methods.WATCH, request), here.watch(methods.WATCH_ELECTION, election)]
+    policy = pb.Policy(id=name("p"), subject="s", action="a", resource="r", effect=1)
+    stream = there.share()
+    for _ in range(PROGRESS_EVENTS // 500):
+        calls = [
+            stream.new(methods.SET_POLICY, pb.SetPolicyRequest(policy=policy)) for _ in range(500)
+        ]
+        stream.send(*calls)
+        for call in calls:
+            stream.answer(call.id)
+    stream.close()
+    for watch in marked:
+        begin = int(watch.headers["agentkeeper-sequence"])
+        (mark,) = eventually(lambda w=watch: w.events, "a mark")
+        assert mark == pb.Event(sequence_number=begin + PROGRESS_EVENTS)
+        resumed = there.watch_all("agent.died", after=mark.sequence_number)
+        agent_id = here.register(name("worker"))
+        here.call(methods.DEREGISTER, pb.DeregisterRequest(agent_id=agent_id))
+        resumed.wait_for("agent.died", agent_id)
+    quiet.wait_for("agent.died", agent_id)
+    assert all(event.topic for event in quiet.events)

@@ -14,6 +14,7 @@ from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import methods
 from agentkeeper.client.methods import Method
 
+from .shared_stream import SharedStream
 from .waiting import PATIENCE_S, background, eventually
 
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
@@ -137,6 +138,10 @@ class Wire:
     def watch_all(self, *topics: str, after: int | None = None) -> Stream:
         """Watch topics (all of them, if none is named)."""
         return self.watch(methods.WATCH, pb.WatchRequest(topics=topics, after_sequence=after))
+
+    def share(self, *, reading: bool = True) -> SharedStream:
+        """Open a stream that carries many calls."""
+        return SharedStream(self._channel, reading=reading)
 
     def open_session(self, ttl_seconds: int = 0) -> Session:
         answer = self.call(methods.OPEN_SESSION, pb.OpenSessionRequest(ttl_seconds=ttl_seconds))

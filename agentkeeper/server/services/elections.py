@@ -56,7 +56,9 @@ class ElectionService:
         after = await watch_from(self.replica, request, caller)
         election = self.replica.state.elections.get(group)
         changes = self.replica.hub.follow(
-            after, lambda event: event.topic == CHANGED and event.subject == group
+            after,
+            lambda event: event.topic == CHANGED and event.subject == group,
+            progress=request.progress,
         )
         if election is None or request.HasField("after_sequence"):
             return Subscription(changes, after)

@@ -1,4 +1,4 @@
-"""LeaseService: acquire, wait in line, renew, release."""
+"""LeaseService: acquire, wait in line, renew, release, verify."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
-from agentkeeper.core import limits
+from agentkeeper.core import limits, registry
 from agentkeeper.core.records import Acquired, Done, Lease, Waiting
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
@@ -29,6 +29,7 @@ class LeaseService:
             Unary("AcquireLease", pb.AcquireLeaseRequest, self.acquire_lease),
             Unary("RenewLease", pb.RenewLeaseRequest, self.renew_lease),
             Unary("ReleaseLease", pb.ReleaseLeaseRequest, self.release_lease),
+            Unary("VerifyToken", pb.VerifyTokenRequest, self.verify_token),
         ]
 
     async def acquire_lease(
@@ -73,6 +74,22 @@ class LeaseService:
         answer(Done, await self.replica.submit(body, caller))
         return pb.ReleaseLeaseResponse()
 
+    async def verify_token(
+        self, request: pb.VerifyTokenRequest, caller: Caller
+    ) -> pb.VerifyTokenResponse:
+        """Tell whether a token is that of the lease as it is now held."""
+        task_id, token = task_id_of(request), _token(request)
+        state = await self.replica.read(caller)
+        held = state.leases.get(task_id)
+        # What is due and not worked off yet counts as done, as it does for every command.
+        valid = (
+            held is not None
+            and held.token == token
+            and not state.expired(held.deadline_ms)
+            and not registry.doomed(state, held.holder)
+        )
+        return pb.VerifyTokenResponse(valid=valid)
+
     async def _in_line(self, body: c.AcquireLease, caller: Caller) -> Acquired | None:
         """Wait for a grant and confirm it; None when the wait was in vain."""
         key, attempt = (caller.session_id, caller.number), self.replica.draw_attempt()
@@ -107,6 +124,6 @@ class LeaseService:
         return True
 
 
-def _token(request: pb.RenewLeaseRequest | pb.ReleaseLeaseRequest) -> int:
+def _token(request: pb.RenewLeaseRequest | pb.ReleaseLeaseRequest | pb.VerifyTokenRequest) -> int:
     """The token of the lease, which is never 0."""
     return v.number(request.token.value, "token.value", 1, limits.COUNTER_MAX)

@@ -88,7 +88,9 @@ class RegistryService:
         after = await watch_from(self.replica, request, caller)
         if not topics or "" in topics:
             return Subscription(self.replica.hub.follow(after, lambda event: True), after)
-        events = self.replica.hub.follow(after, lambda event: event.topic.startswith(topics))
+        events = self.replica.hub.follow(
+            after, lambda event: event.topic.startswith(topics), progress=request.progress
+        )
         return Subscription(events, after)
 
     def _ranked(self, state: State, query: str, tools: frozenset[str], limit: int) -> list[Agent]:

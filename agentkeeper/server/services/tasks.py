@@ -16,7 +16,7 @@ from agentkeeper.core.state import State
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.errors import bad_field, refused, too_large
+from agentkeeper.server.errors import CallError, bad_field, outcome_unknown, refused, too_large
 from agentkeeper.server.replica import Replica
 from agentkeeper.server.services.fields import agent_id_of, answer, task_id_of
 from agentkeeper.server.services.method import Method, Unary
@@ -72,6 +72,8 @@ class TaskService:
     ) -> pb.ClaimTaskResponse:
         """Wait until a task fits the agent, and claim it."""
         body = c.ClaimTask(agent_id_of(request))
+        wait_ms = v.number(request.wait_ms, "wait_ms", 0, limits.WAIT_MS_MAX)
+        deadline_s = asyncio.get_running_loop().time() + wait_ms / 1000 if wait_ms else None
         attempt = self.replica.draw_attempt()
         with self.replica.claims.waiting(body.agent_id) as place:
             while True:
@@ -79,7 +81,25 @@ class TaskService:
                 if not isinstance(result, Waiting):
                     task = answer(Task, result)
                     return pb.ClaimTaskResponse(task=convert.task(task, self.replica.state))
-                await self.replica.unless_closing(place.next_chance())
+                try:
+                    async with asyncio.timeout_at(deadline_s):
+                        await self.replica.unless_closing(place.next_chance())
+                except TimeoutError:
+                    break
+        await self._withdraw_claim(caller, attempt)
+        return pb.ClaimTaskResponse()
+
+    async def _withdraw_claim(self, caller: Caller, attempt: int) -> None:
+        """See to it that no copy of a claim that came away empty-handed is given a task later.
+
+        Without a session of the caller's own each try had a number that is not used again.
+        """
+        if not caller.session_id:
+            return
+        try:
+            await self.replica.withdraw((caller.session_id, caller.number), attempt)
+        except CallError:
+            raise outcome_unknown("the claim may not be withdrawn yet") from None
 
     async def complete_task(
         self, request: pb.CompleteTaskRequest, caller: Caller

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
 from agentkeeper.server.caller import CONSISTENCY, MIN_INDEX, REQUEST, SEEN, SESSION, Caller
-from agentkeeper.server.decode import decode
+from agentkeeper.server.decode import decode, has_more_fields
 from agentkeeper.server.errors import CallError
 
 from .helpers import refusal_of
@@ -98,3 +98,29 @@ def test_bad_metadata(metadata: dict[str, str], field: str) -> None:
     with pytest.raises(CallError) as caught:
         Caller.from_metadata(metadata.items(), None)
     assert caught.value.field == field
+
+
+@given(st.lists(st.binary(max_size=300)), st.lists(st.integers(0, 2**64 - 1)), st.integers(0, 20))
+def test_fields_are_counted(requests: list[bytes], ids: list[int], bound: int) -> None:
+    frame = pb.CallFrame(calls=[pb.Call(request=r, id=7) for r in requests], cancelled=ids)
+    count = len(requests) + bool(ids)
+    assert has_more_fields(frame.SerializeToString(), bound) == (count > bound)
+
+
+@given(st.binary(max_size=200), st.integers(0, 5))
+def test_fields_of_any_bytes_are_counted_without_an_error(data: bytes, bound: int) -> None:
+    has_more_fields(data, bound)
+
+
+def test_all_kinds_of_fields_are_counted() -> None:
+    kinds = [b"\x08\xff\xff\x01", b"\x11" + bytes(8), b"\x12\x02ab", b"\x1d" + bytes(4)]
+    data = b"".join(kinds)
+    assert has_more_fields(data, 3)
+    assert not has_more_fields(data, 4)
+
+
+def test_what_a_call_says_of_itself() -> None:
+    call = pb.Call(session_id="s", request_number=7, seen=3, timeout_ms=1_500, min_index=9)
+    expected = Caller(session_id="s", number=7, seen=3, deadline_s=101.5, min_index=9)
+    assert Caller.from_call(call, 100.0) == expected
+    assert Caller.from_call(pb.Call(stale=True), 100.0) == Caller(stale=True)

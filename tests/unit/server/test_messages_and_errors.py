@@ -121,6 +121,11 @@ def test_every_code_of_a_refusal_is_a_status() -> None:
     assert set(CODES) <= {status.name for status in grpc.StatusCode} - {"OK"}
 
 
+def test_codes_have_the_numbers_of_grpc() -> None:
+    statuses = {status.name: status.value[0] for status in grpc.StatusCode}
+    assert statuses == {"OK": 0, **errors.NUMBERS}
+
+
 @pytest.mark.parametrize(
     ("refusal", "definite"),
     [

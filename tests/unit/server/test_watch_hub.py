@@ -5,7 +5,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
+from agentkeeper.server import watch as module
 from agentkeeper.server.errors import CallError, unavailable
 from agentkeeper.server.watch import WatchHub
 
@@ -119,3 +121,21 @@ async def test_too_many_watches_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     await first.aclose()
     hub.hub.check(0)
     assert await take(hub.follow(0), 1) == [b"1 a"]
+
+
+async def test_marks_tell_how_far_a_watch_has_come_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PROGRESS_EVENTS", 3)
+    hub = Hub()
+    watch = hub.hub.follow(0, lambda event: not event.subject.startswith("x"), progress=True)
+    hub.happen("x1", "x2", "a", "x4", "x5", "x6", "x7", "x8", "b", "x10", "x11", "x12")
+    marks = [pb.Event(sequence_number=n).SerializeToString() for n in (6, 12)]
+    assert await take(watch, 4) == [b"3 a", marks[0], b"9 b", marks[1]]
+    assert await take(hub.follow(0), 2) == [b"3 a", b"9 b"]
+    following = asyncio.ensure_future(anext(watch))
+    hub.happen("x13", "x14")
+    await settle()
+    assert not following.done()
+    hub.happen("x15")
+    assert await following == pb.Event(sequence_number=15).SerializeToString()

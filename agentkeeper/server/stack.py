@@ -1,0 +1,229 @@
+"""Everything of a replica above its engine: the parts put together, and what makes them tick."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from agentkeeper.consensus.port import Engine, Outcome
+from agentkeeper.core.queue import ToolSet
+from agentkeeper.core.snapshot import pack_snapshot
+from agentkeeper.server import convert
+from agentkeeper.server.agent_index import AgentIndex
+from agentkeeper.server.claims import ClaimWaiters
+from agentkeeper.server.clock import ClusterClock
+from agentkeeper.server.cluster_view import ClusterView, endpoint_of, view_of
+from agentkeeper.server.leadership import TICK_S, Leadership
+from agentkeeper.server.listener import LoopListener
+from agentkeeper.server.machine import Applied, Machine
+from agentkeeper.server.messages import Message, pack_message
+from agentkeeper.server.own_session import OwnSession
+from agentkeeper.server.proposer import Proposer
+from agentkeeper.server.reads import ReadRounds
+from agentkeeper.server.replica import Notices, Replica, shutting_down
+from agentkeeper.server.services.cluster import ClusterService
+from agentkeeper.server.services.elections import ElectionService
+from agentkeeper.server.services.entitlements import EntitlementsService
+from agentkeeper.server.services.leases import LeaseService
+from agentkeeper.server.services.method import Method
+from agentkeeper.server.services.registry import RegistryService
+from agentkeeper.server.services.sessions import SessionService
+from agentkeeper.server.services.tasks import TaskService
+from agentkeeper.server.watch import WatchHub, no_leader_cut
+
+log = structlog.get_logger(__name__)
+
+PROPOSAL_TIMEOUT_S: Final = 5.0
+LEADERLESS_CUT_S: Final = 5.0
+"""Watches on a replica without a leader are cut after this long, so that they resume elsewhere."""
+
+
+class Stack:
+    """The state machine, its ways in and out, and the services, on the running event loop.
+
+    `clock` is the cluster clock to lead by; `draw_id` and `draw_attempt` are as in `Replica`;
+    `fail` is called, with the reason, when this replica can't go on. The engine is started, with
+    `listener`, and stopped by whoever made it.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        engine: Engine,
+        clock: ClusterClock,
+        draw_id: Callable[[], str],
+        draw_attempt: Callable[[], int],
+        fail: Callable[[str], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._engine = engine
+        self._fail = fail
+        self._background: set[asyncio.Task[Any]] = set()
+        self.closing = asyncio.Event()
+        """Set once this replica refuses new calls."""
+        self.machine = Machine(on_failure=fail)
+        self.proposer = Proposer(self._put_into_log, self._send, clock.stamp)
+        self.reads = ReadRounds(self._read_index, self._send)
+        self.leadership = Leadership(
+            node_id=node_id,
+            machine=self.machine,
+            proposer=self.proposer,
+            reads=self.reads,
+            clock=clock,
+            propose_takeover=self._propose_takeover,
+        )
+        self._hub = WatchHub(self.machine, lambda e: convert.event(e).SerializeToString())
+        self.replica = Replica(
+            node_id=node_id,
+            machine=self.machine,
+            proposer=self.proposer,
+            reads=self.reads,
+            hub=self._hub,
+            claims=ClaimWaiters(self.machine),
+            own_session=OwnSession(node_id, self.proposer, draw_id),
+            index=AgentIndex(),
+            notices=Notices(),
+            draw_id=draw_id,
+            draw_attempt=draw_attempt,
+            leader_known=lambda: self.leadership.leader_id is not None,
+            closing=self.closing,
+            background=self._background,
+        )
+        self.machine.on_applied += [
+            self.proposer.applied,
+            self.leadership.applied,
+            self._observe_events,
+        ]
+        self.machine.on_restored.append(self._observe_restore)
+        self.listener = LoopListener(
+            loop=self._loop,
+            machine=self.machine,
+            leadership=self.leadership,
+            proposer=self.proposer,
+            reads=self.reads,
+            save_snapshot=self._save_snapshot,
+            fail=fail,
+        )
+
+    def services(self) -> dict[str, list[Method]]:
+        """All methods, by the name of their service."""
+        replica = self.replica
+        return {
+            "RegistryService": RegistryService(replica).methods(),
+            "LeaseService": LeaseService(replica).methods(),
+            "ElectionService": ElectionService(replica).methods(),
+            "EntitlementsService": EntitlementsService(replica).methods(),
+            "TaskService": TaskService(replica).methods(),
+            "SessionService": SessionService(replica).methods(),
+            "ClusterService": ClusterService(replica, self.view).methods(),
+        }
+
+    def view(self) -> ClusterView:
+        """This replica's view of the cluster."""
+        return view_of(self._engine.status(), self.machine.state, self.not_ready_reason())
+
+    def not_ready_reason(self) -> str:
+        """Why linearizable calls can't be served, as far as this replica knows by itself."""
+        if self.closing.is_set():
+            return "shutting down"
+        if self.leadership.leader_id is None:
+            return "no leader is known"
+        if self.leadership.may_lead and not self.leadership.established:
+            return "taking over as leader"
+        return ""
+
+    def leader_endpoint(self) -> str:
+        """Where clients reach the leader; empty where that is not known."""
+        return endpoint_of(self.machine.state, self.leadership.leader_id or "")
+
+    async def run_clock(self) -> None:
+        """Tick for ever, unless that fails: then `fail` is called."""
+        try:
+            while True:
+                self.tick()
+                await asyncio.sleep(TICK_S)
+        except Exception as error:
+            log.exception("the clock's tick failed")
+            self._fail(f"the clock's tick failed: {error}")
+
+    def tick(self) -> None:
+        """Let what is due fall due, and what was out for too long be handed on again."""
+        self.leadership.tick()
+        self.proposer.sweep()
+        since_s = self.leadership.leaderless_since_s
+        if not self.closing.is_set():
+            lost = since_s is not None and self._loop.time() - since_s > LEADERLESS_CUT_S
+            self._hub.cut(no_leader_cut if lost else None)
+
+    def refuse_calls(self) -> None:
+        """Begin to stop: no new calls, and watches and waits end."""
+        self.closing.set()
+        self._hub.cut(shutting_down)
+
+    def stop(self) -> None:
+        """Break off what goes on in the background."""
+        for task in tuple(self._background):
+            task.cancel()
+
+    def _observe_events(self, applied: Applied) -> None:
+        if not applied.events:
+            return
+        self._hub.wake()
+        queued: Counter[ToolSet] = Counter()
+        for event in applied.events:
+            self.replica.index.observe(event)
+            if event.topic.startswith("lease."):
+                self.replica.notices.tell(event.subject)
+            elif event.topic == "agent.died":
+                self.replica.notices.tell(event.subject)
+                self.replica.claims.wake_agent(event.subject)
+            elif event.topic in ("task.created", "task.requeued"):
+                task = self.machine.state.tasks.get(event.subject)
+                if task is not None:
+                    queued[task.required_tools] += 1
+        if queued:
+            self.replica.claims.dispatch(queued)
+
+    def _observe_restore(self) -> None:
+        # What happened between is not told one by one: whoever waits for anything must look.
+        self.replica.index.rebuild(self.machine.state)
+        self._hub.wake()
+        self.replica.notices.tell_all()
+        self.replica.claims.wake_all()
+
+    def _save_snapshot(self) -> None:
+        captured = self.machine.capture()
+
+        async def pack_and_save() -> None:
+            began_s = self._loop.time()
+            data = await asyncio.to_thread(pack_snapshot, captured)
+            self._engine.save_snapshot(captured.log_index, data)
+            took_ms = int((self._loop.time() - began_s) * 1000)
+            log.info("snapshot", index=captured.log_index, bytes=len(data), pack_ms=took_ms)
+
+        self.replica.spawn(pack_and_save())
+
+    def _propose_takeover(self, payload: bytes) -> None:
+        self._put_into_log(payload, self.leadership.takeover_ended)
+
+    def _put_into_log(self, payload: bytes, ended: Callable[[Outcome], None]) -> None:
+        def on_outcome(outcome: Outcome) -> None:
+            self._hand_over(ended, outcome)
+
+        self._engine.propose(payload, PROPOSAL_TIMEOUT_S, on_outcome)
+
+    def _read_index(self, timeout_s: float, on_result: Callable[[int | None], None]) -> None:
+        self._engine.read_index(timeout_s, lambda index: self._hand_over(on_result, index))
+
+    def _send(self, node_id: str, message: Message) -> bool:
+        return self._engine.send(node_id, pack_message(message))
+
+    def _hand_over(self, callback: Callable[..., None], *args: object) -> None:
+        """Call back on the event loop, unless it is closed already."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback, *args)
