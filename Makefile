@@ -21,9 +21,13 @@ check-fast: $(STAMP)  ## style, types, directions of import, generated code: sec
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	PATH="$(BIN):$$PATH" bash proto/generate.sh --check
+	$(BIN)/python tools/make_sync.py --check
+	$(BIN)/python tools/reference.py --check
 
-generate: $(STAMP)  ## Python code from the proto file
+generate: $(STAMP)  ## the protocol's code, the sync face of the SDK, the reference
 	PATH="$(BIN):$$PATH" bash proto/generate.sh
+	$(BIN)/python tools/make_sync.py
+	$(BIN)/python tools/reference.py
 
 bench: $(STAMP)  ## the figures in docs/benchmarks.md, measured here
 	$(BIN)/python -m benchmarks.unary

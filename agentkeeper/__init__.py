@@ -1,26 +1,51 @@
 """AgentKeeper: coordination infrastructure for AI agents.
 
-`AgentKeeperClient` is the SDK. The rest of what is exported here are the dataclasses that it
-returns and the errors that it raises. Names are imported when first used, so that the daemon's
-packages load without the client.
+`AgentKeeperClient` and `AsyncAgentKeeperClient` are the SDK. The rest of what is exported here are
+the handles and dataclasses that they return and the errors that they raise. Names are imported when
+first used, so that the daemon's packages load without the client.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentkeeper.client import AgentHandle, AgentKeeperClient, LeaseHandle, Subscription
+    from agentkeeper.client import (
+        AgentHandle,
+        AgentKeeperClient,
+        AsyncAgentHandle,
+        AsyncAgentKeeperClient,
+        AsyncEventStream,
+        AsyncLeadership,
+        AsyncLeaseHandle,
+        AsyncLossSignal,
+        AsyncSubscription,
+        AsyncTaskHandle,
+        AsyncWorker,
+        EventStream,
+        Leadership,
+        LeaseHandle,
+        LossSignal,
+        Subscription,
+        TaskHandle,
+        Worker,
+    )
     from agentkeeper.errors import (
         AgentKeeperError,
+        AgentLost,
         AlreadyExists,
+        ClaimLost,
         ClientClosed,
         Compacted,
         InvalidArgument,
+        LeadershipLost,
+        LeaseLost,
+        Lost,
         NotFound,
         OutcomeUnknown,
         Overloaded,
         PermissionDenied,
         Refused,
+        StaleToken,
         Unavailable,
     )
     from agentkeeper.types import (
@@ -47,16 +72,33 @@ __all__ = [
     "AgentInfo",
     "AgentKeeperClient",
     "AgentKeeperError",
+    "AgentLost",
     "AgentStatus",
     "AlreadyExists",
+    "AsyncAgentHandle",
+    "AsyncAgentKeeperClient",
+    "AsyncEventStream",
+    "AsyncLeadership",
+    "AsyncLeaseHandle",
+    "AsyncLossSignal",
+    "AsyncSubscription",
+    "AsyncTaskHandle",
+    "AsyncWorker",
     "Capability",
     "CheckResult",
+    "ClaimLost",
     "ClientClosed",
     "Compacted",
     "ElectionState",
+    "EventStream",
     "InvalidArgument",
+    "Leadership",
+    "LeadershipLost",
     "Lease",
     "LeaseHandle",
+    "LeaseLost",
+    "LossSignal",
+    "Lost",
     "NotFound",
     "OutcomeUnknown",
     "Overloaded",
@@ -66,12 +108,15 @@ __all__ = [
     "Refused",
     "ReplicaRole",
     "ReplicaStatus",
+    "StaleToken",
     "Subscription",
     "Task",
+    "TaskHandle",
     "TaskStatus",
     "Unavailable",
     "WatchEvent",
     "WatchGap",
+    "Worker",
 ]
 
 

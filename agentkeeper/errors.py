@@ -5,11 +5,18 @@
         ├── Refused                 definite: the call had no effect, and would be refused again
         │   ├── InvalidArgument     bad input; `field` names it
         │   ├── NotFound            no such agent, lease, policy or task (any more)
-        │   ├── PermissionDenied    stale token, or somebody else's lease or claim
+        │   │   └── Lost            what a handle stood for is no longer held
+        │   │       ├── LeaseLost
+        │   │       ├── LeadershipLost
+        │   │       ├── ClaimLost
+        │   │       └── AgentLost
+        │   ├── PermissionDenied    somebody else's lease or claim
+        │   │   └── StaleToken      the fencing token has been superseded
         │   ├── AlreadyExists       the name is taken
         │   ├── Overloaded          a bound of the cluster is reached; try again later
         │   └── Compacted           events asked for are no longer kept; `oldest` is the first kept
-        ├── Unavailable             definite: nobody could be asked in time, nothing happened
+        ├── Unavailable             definite: nobody could be asked in time, or nothing came in the
+        │                           time given to wait; nothing happened
         ├── OutcomeUnknown          the call may or may not have taken effect
         └── ClientClosed            the client was closed before or during the call
 
@@ -69,10 +76,34 @@ class NotFound(Refused):
     default_code = grpc.StatusCode.NOT_FOUND
 
 
+class Lost(NotFound):
+    """What a handle stood for is no longer held, for good."""
+
+
+class LeaseLost(Lost):
+    """The lease is not held any more, or can't be counted on any more."""
+
+
+class LeadershipLost(Lost):
+    """The agent does not lead the group any more, or can't be sure to."""
+
+
+class ClaimLost(Lost):
+    """The task is not claimed any more, or that can't be counted on any more."""
+
+
+class AgentLost(Lost):
+    """The agent is DEAD and was not registered again."""
+
+
 class PermissionDenied(Refused):
-    """The token is stale, or the lease or claim is somebody else's."""
+    """The lease or claim is somebody else's."""
 
     default_code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class StaleToken(PermissionDenied):
+    """The fencing token is not that of the present lease or claim: it has been superseded."""
 
 
 class AlreadyExists(Refused):
@@ -92,10 +123,14 @@ class Compacted(Refused):
 
     default_code = grpc.StatusCode.OUT_OF_RANGE
     oldest: int = 0
+    """The first event that is still kept."""
 
 
 class Unavailable(AgentKeeperError):  # noqa: N818
-    """No replica could serve the call within its timeout; it had and will have no effect."""
+    """No replica could serve the call within its timeout; it had and will have no effect.
+
+    With the code DEADLINE_EXCEEDED: what was waited for did not come in time.
+    """
 
     default_code = grpc.StatusCode.UNAVAILABLE
 

@@ -36,9 +36,12 @@ class WaitOver(Exception):  # noqa: N818 - never seen by users
 class _Trial:
     """How one call has fared so far."""
 
+    loop: asyncio.AbstractEventLoop
     deadline: float
     hold_s: float
     hold_deadline: float
+    write: bool
+    """It changes something and is answered as soon as that is done."""
     attempts: int = 0
     tried: set[str] = field(default_factory=set)
     rounds: int = 0
@@ -46,10 +49,10 @@ class _Trial:
     last: Failure | None = None
 
     def remaining_s(self) -> float:
-        return self.deadline - asyncio.get_running_loop().time()
+        return self.deadline - self.loop.time()
 
     def hold_over(self) -> bool:
-        return asyncio.get_running_loop().time() >= self.hold_deadline
+        return self.loop.time() >= self.hold_deadline
 
 
 class Caller:
@@ -58,6 +61,7 @@ class Caller:
     def __init__(self, transport: Transport, endpoints: Endpoints) -> None:
         self.transport = transport
         self.endpoints = endpoints
+        transport.on_leader = endpoints.hint
         self._sessions = Sessions(self._open_session, self._close_session)
         self._background: set[asyncio.Task[None]] = set()
 
@@ -112,17 +116,20 @@ class Caller:
     async def _until_answered(
         self, method: AnyMethod, timeout_s: float, hold_s: float, attempt: Attempt[AnswerT]
     ) -> AnswerT:
-        now = asyncio.get_running_loop().time()
-        trial = _Trial(now + timeout_s, hold_s, now + hold_s)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        write = method.numbered and not method.blocks and hold_s <= 0
+        trial = _Trial(loop, now + timeout_s, hold_s, now + hold_s, write)
         ticket: Ticket | None = None
         try:
             while True:
                 if method.numbered and ticket is None:
-                    ticket = await self._ticket(method, trial)
+                    ticket = self._sessions.ticket_at_once() or await self._ticket(method, trial)
                 endpoint = await self._next_endpoint(method, trial)
                 metadata = ticket.metadata() if ticket else {}
                 attempt_s = self._attempt_s(method, trial)
                 trial.attempts += 1
+                began = self.endpoints.clock()
                 try:
                     answer = await attempt(endpoint, metadata, attempt_s)
                 except Failure as failure:
@@ -133,7 +140,12 @@ class Caller:
                         self._sessions.finish(ticket)
                         ticket = None
                 else:
-                    self.endpoints.worked(endpoint)
+                    if write:
+                        # A retry may find its answer ready: it says nothing about the next write.
+                        took_s = self.endpoints.clock() - began if trial.attempts == 1 else None
+                        self.endpoints.wrote(endpoint, trial.tried, took_s)
+                    else:
+                        self.endpoints.worked(endpoint)
                     return answer
         finally:
             if ticket is not None:
@@ -143,7 +155,7 @@ class Caller:
         while True:
             if trial.remaining_s() <= 0:
                 raise retry.given_up(method, trial.last, trial.maybe_done, "no answer in time")
-            endpoint = self.endpoints.pick(trial.tried)
+            endpoint = self.endpoints.pick(trial.tried, write=trial.write)
             if endpoint is not None:
                 return endpoint
             await asyncio.sleep(min(retry.pause_s(trial.rounds), trial.remaining_s()))
@@ -161,14 +173,14 @@ class Caller:
     def _attempt_s(self, method: AnyMethod, trial: _Trial) -> float:
         remaining_s = trial.remaining_s()
         hold_s = trial.hold_s
-        if not method.blocks:  # a retry waits only for what the attempts before it have left
-            hold_s = max(0.0, trial.hold_deadline - asyncio.get_running_loop().time())
+        if hold_s and not method.blocks:  # a retry waits only for what those before it have left
+            hold_s = max(0.0, trial.hold_deadline - trial.loop.time())
         attempt_s = retry.attempt_timeout_s(trial.rounds, remaining_s, len(self.endpoints))
         return max(0.0, min(remaining_s, hold_s + attempt_s))
 
     def _weigh(self, method: AnyMethod, endpoint: str, failure: Failure, trial: _Trial) -> Verdict:
         """Take note of a failed attempt and return how to go on; raise if there is no way."""
-        timed_out = failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and failure.definite is None
+        timed_out = failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and not failure.definite
         waits = trial.hold_s > 0 and not method.blocks
         if timed_out and waits and trial.attempts > 1 and trial.hold_over():
             raise WaitOver
@@ -176,7 +188,10 @@ class Caller:
             failure.unreachable = False  # it waited as long as it was asked to
         else:
             trial.tried.add(endpoint)
-        self.note(endpoint, failure)
+        if trial.write and retry.judge(failure) is Verdict.REFUSED and not failure.unreachable:
+            self.endpoints.wrote(endpoint, trial.tried - {endpoint})
+        else:
+            self.note(endpoint, failure)
         trial.last = failure
         verdict = retry.judge(failure)
         if verdict is Verdict.REFUSED:

@@ -28,6 +28,11 @@ from agentkeeper.types import (
 )
 
 NumberT = TypeVar("NumberT")
+_NAME_CONFLICT: dict[str, pb.NameConflict] = {
+    "coexist": pb.NAME_CONFLICT_UNSPECIFIED,
+    "replace": pb.NAME_CONFLICT_REPLACE,
+    "reject": pb.NAME_CONFLICT_REJECT,
+}
 MemberT = TypeVar("MemberT")
 
 _AGENT_STATUS: Mapping[int, AgentStatus] = {
@@ -151,6 +156,13 @@ def task_status_to(status: TaskStatus | str) -> pb.TaskStatus:
     """Convert a status, given as the enum or its name. Raises ValueError for anything else."""
     wanted = TaskStatus(status)
     return _number_of(wanted, _TASK_STATUS)
+
+
+def name_conflict_to(wanted: str) -> pb.NameConflict:
+    """Convert what to do about equal names. Raises ValueError for an unknown word."""
+    if wanted not in _NAME_CONFLICT:
+        raise ValueError(f"on_name_conflict must be one of {', '.join(_NAME_CONFLICT)}")
+    return _NAME_CONFLICT[wanted]
 
 
 def _number_of(wanted: MemberT, members: Mapping[NumberT, MemberT]) -> NumberT:

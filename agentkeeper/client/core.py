@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+import grpc
+
+from agentkeeper import errors
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import convert, methods
+from agentkeeper.client.background import Background
 from agentkeeper.client.caller import Caller, WaitOver
 from agentkeeper.client.endpoints import Endpoints
 from agentkeeper.client.transport import Transport
@@ -25,7 +30,11 @@ from agentkeeper.types import (
     TaskStatus,
 )
 
-CLAIM_HOLD_S = 20.0  # after which a claim is asked for anew, lest it waits at a cut-off replica
+if TYPE_CHECKING:
+    from agentkeeper.client.presence import KeptAgent
+
+CLAIM_WAIT_S = 20.0  # after which a claim is asked for anew, lest it waits at a cut-off replica
+ANSWER_SLACK_S = 2.0  # for the answer that nothing came, so that the caller knows for certain
 CLAIMS_REMEMBERED = 10_000
 TASKS_PER_PAGE = 500
 
@@ -33,19 +42,29 @@ TASKS_PER_PAGE = 500
 class Core:
     """The operations of the SDK. `timeout_s` bounds each; `math.inf` means for ever."""
 
-    def __init__(self, transport: Transport, endpoints: Endpoints) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        endpoints: Endpoints,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` is what deadlines of leases and the like are measured on, in seconds."""
+        self.clock = clock
+        self.background = Background()
+        self.agents: dict[str, KeptAgent] = {}
+        """The live agents that this client has registered, by id."""
         self._caller = Caller(transport, endpoints)
         self._claim_tokens: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     async def close(self) -> None:
-        """Close sessions and connections."""
+        """End what goes on in the background, then close sessions and connections."""
+        await self.background.close()
         await self._caller.close()
 
     # ------------------------------------------------------------ registry
 
-    async def register(self, card: pb.AgentCard, ttl: int, timeout_s: float) -> str:
+    async def register(self, request: pb.RegisterRequest, timeout_s: float) -> str:
         """Register an agent and return its id."""
-        request = pb.RegisterRequest(card=card, ttl_seconds=ttl)
         return (await self._caller.call(methods.REGISTER, request, timeout_s)).agent_id
 
     async def heartbeat(self, agent_id: str, timeout_s: float) -> None:
@@ -75,11 +94,22 @@ class Core:
     # ------------------------------------------------------------ leases
 
     async def acquire_lease(
-        self, task_id: str, agent_id: str, ttl: int, wait_s: float, timeout_s: float
+        self,
+        task_id: str,
+        agent_id: str,
+        ttl: int,
+        *,
+        wait_s: float,
+        exclusive: bool,
+        timeout_s: float,
     ) -> Lease | None:
         """Return the lease, or None if somebody else holds it for longer than `wait_s`."""
         request = pb.AcquireLeaseRequest(
-            task_id=task_id, agent_id=agent_id, ttl_seconds=ttl, wait_ms=round(wait_s * 1000)
+            task_id=task_id,
+            agent_id=agent_id,
+            ttl_seconds=ttl,
+            wait_ms=round(wait_s * 1000),
+            exclusive=exclusive,
         )
         try:
             answer = await self._caller.call(
@@ -108,6 +138,11 @@ class Core:
             token=pb.FencingToken(value=lease.token),
         )
         await self._caller.call(methods.RELEASE_LEASE, request, timeout_s)
+
+    async def verify_token(self, task_id: str, token: int, timeout_s: float) -> bool:
+        """Ask whether a token is that of the lease as it is held now."""
+        request = pb.VerifyTokenRequest(task_id=task_id, token=pb.FencingToken(value=token))
+        return (await self._caller.call(methods.VERIFY_TOKEN, request, timeout_s)).valid
 
     # ------------------------------------------------------------ elections
 
@@ -157,17 +192,29 @@ class Core:
         return convert.task_from(answer.task)
 
     async def claim_task(self, agent_id: str, timeout_s: float) -> Task:
-        """Wait for a task that fits the agent's tools, and claim it."""
-        request = pb.ClaimTaskRequest(agent_id=agent_id)
-        answer = await self._caller.call(
-            methods.CLAIM_TASK, request, timeout_s, hold_s=CLAIM_HOLD_S
-        )
-        task = convert.task_from(answer.task)
-        self._claim_tokens[task.id, agent_id] = task.claim_token
-        self._claim_tokens.move_to_end((task.id, agent_id))
+        """Wait for a task that fits the agent's tools, and claim it.
+
+        Raises Unavailable (code DEADLINE_EXCEEDED) when none has come in time.
+        """
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        while (left_s := deadline_s - loop.time()) > 0:
+            wait_s = min(CLAIM_WAIT_S, left_s)
+            request = pb.ClaimTaskRequest(agent_id=agent_id, wait_ms=max(1, round(wait_s * 1000)))
+            answer = await self._caller.call(
+                methods.CLAIM_TASK, request, left_s + ANSWER_SLACK_S, hold_s=wait_s
+            )
+            if answer.HasField("task"):
+                task = convert.task_from(answer.task)
+                self._remember_claim(task.id, agent_id, task.claim_token)
+                return task
+        raise errors.Unavailable("claim_task: no task in time", grpc.StatusCode.DEADLINE_EXCEEDED)
+
+    def _remember_claim(self, task_id: str, agent_id: str, token: int) -> None:
+        self._claim_tokens[task_id, agent_id] = token
+        self._claim_tokens.move_to_end((task_id, agent_id))
         if len(self._claim_tokens) > CLAIMS_REMEMBERED:
             self._claim_tokens.popitem(last=False)
-        return task
 
     async def complete_task(
         self, task_id: str, agent_id: str, output: bytes, claim_token: int | None, timeout_s: float
@@ -254,7 +301,7 @@ class Core:
         wanted = list(topics)
 
         def make_request(position: int | None) -> pb.WatchRequest:
-            return pb.WatchRequest(topics=wanted, after_sequence=position)
+            return pb.WatchRequest(topics=wanted, after_sequence=position, progress=True)
 
         feed = EventFeed(self._caller, methods.WATCH, make_request, after)
         await feed.open(timeout_s, gap_is_error=gap_is_error)
@@ -266,7 +313,7 @@ class Core:
         """Subscribe to a group's leadership; the feed is live when this returns."""
 
         def make_request(position: int | None) -> pb.WatchElectionRequest:
-            return pb.WatchElectionRequest(group=group, after_sequence=position)
+            return pb.WatchElectionRequest(group=group, after_sequence=position, progress=True)
 
         feed = EventFeed(
             self._caller, methods.WATCH_ELECTION, make_request, after, begins_with_state=True

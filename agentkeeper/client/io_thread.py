@@ -11,6 +11,7 @@ import atexit
 import concurrent.futures
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -28,11 +29,25 @@ T = TypeVar("T")
 STOP_TIMEOUT_S = 2.0
 
 
-class IoThread:
-    """A daemon thread that runs an event loop until the interpreter exits."""
+def _uptime_s() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, where there is such a clock."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
-    def __init__(self) -> None:
-        self.loop = _new_event_loop()
+
+class IoThread:
+    """A daemon thread that runs an event loop until it is stopped or the interpreter exits."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """Run `loop`, by default a new one; `clock` must be callable from any thread."""
+        self.loop = _new_event_loop() if loop is None else loop
+        self.clock = _uptime_s if clock is None else clock
+        """In seconds: for deadlines that must hold although the machine was asleep meanwhile."""
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._stopped = False
@@ -51,7 +66,7 @@ class IoThread:
         with self._lock:
             if self._stopped:
                 coroutine.close()
-                raise errors.ClientClosed("the interpreter is exiting")
+                raise errors.ClientClosed("the client's background thread has ended")
             future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
             self._pending.add(future)
         future.add_done_callback(self._pending.discard)

@@ -64,6 +64,14 @@ WATCH = Method(_REGISTRY, "Watch", pb.WatchRequest, pb.Event, mutates=False, num
 ACQUIRE_LEASE = Method(_LEASE, "AcquireLease", pb.AcquireLeaseRequest, pb.AcquireLeaseResponse)
 RENEW_LEASE = Method(_LEASE, "RenewLease", pb.RenewLeaseRequest, pb.RenewLeaseResponse)
 RELEASE_LEASE = Method(_LEASE, "ReleaseLease", pb.ReleaseLeaseRequest, pb.ReleaseLeaseResponse)
+VERIFY_TOKEN = Method(
+    _LEASE,
+    "VerifyToken",
+    pb.VerifyTokenRequest,
+    pb.VerifyTokenResponse,
+    mutates=False,
+    numbered=False,
+)
 
 CAMPAIGN = Method(_ELECTION, "Campaign", pb.CampaignRequest, pb.CampaignResponse)
 RESIGN = Method(_ELECTION, "Resign", pb.ResignRequest, pb.ResignResponse)

@@ -19,6 +19,7 @@ FIRST_PAUSE_S = 0.05
 MAX_PAUSE_S = 0.5
 
 SESSION_EXPIRED = "session_expired"
+STALE_TOKEN = "stale_token"
 WITHDRAWN = "withdrawn"
 
 _Code = grpc.StatusCode
@@ -74,9 +75,10 @@ def judge(failure: Failure) -> Verdict:
 
 def refusal(failure: Failure) -> errors.Refused:
     """Return the exception for a definite refusal."""
-    error = _REFUSALS.get(failure.code, errors.Refused)(
-        failure.details, failure.code, reason=failure.reason
-    )
+    kind = _REFUSALS.get(failure.code, errors.Refused)
+    if failure.reason == STALE_TOKEN:
+        kind = errors.StaleToken
+    error = kind(failure.details, failure.code, reason=failure.reason)
     if isinstance(error, errors.InvalidArgument):
         error.field = failure.field
     elif isinstance(error, errors.Compacted):

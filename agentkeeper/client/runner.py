@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from agentkeeper import errors
-from agentkeeper.client.io_thread import shared_io_thread
+from agentkeeper.client.io_thread import IoThread, shared_io_thread
 
 T = TypeVar("T")
 
@@ -16,8 +16,9 @@ T = TypeVar("T")
 class Runner:
     """The work of one client on the I/O thread, ended together when the client closes."""
 
-    def __init__(self) -> None:
-        self._io = shared_io_thread()
+    def __init__(self, io: IoThread | None = None) -> None:
+        """Work on `io`, by default on the process's shared I/O thread."""
+        self._io = shared_io_thread() if io is None else io
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -26,20 +27,15 @@ class Runner:
         """The I/O thread's event loop."""
         return self._io.loop
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run `coroutine` to its end and return what it returns.
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The I/O thread's clock (see `IoThread`)."""
+        return self._io.clock
 
-        Raises what it raises, and ClientClosed if the client is closed meanwhile. Whatever
-        interrupts the waiting thread (Ctrl-C) cancels the coroutine.
-        """
-        future = self.start(coroutine)
-        try:
-            return future.result()
-        except concurrent.futures.CancelledError:
-            raise errors.ClientClosed("the client was closed during the call") from None
-        except BaseException:
-            future.cancel()
-            raise
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Start `coroutine` and return at once. Raises ClientClosed."""

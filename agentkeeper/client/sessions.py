@@ -24,11 +24,14 @@ class Session:
     window: int
     last_number: int = 0
     pending: set[int] = field(default_factory=set)
+    _seen: int = 0
 
     @property
     def seen(self) -> int:
         """The highest number up to which every request is over."""
-        return min(self.pending) - 1 if self.pending else self.last_number
+        while self._seen < self.last_number and self._seen + 1 not in self.pending:
+            self._seen += 1
+        return self._seen
 
     @property
     def has_room(self) -> bool:
@@ -73,12 +76,13 @@ class Sessions:
 
     async def ticket(self, timeout_s: float) -> Ticket:
         """Begin a request. Raises TimeoutError, or what opening a session raises."""
+        ticket = self.ticket_at_once()
+        return ticket or _next_ticket(await self._renewed(timeout_s))
+
+    def ticket_at_once(self) -> Ticket | None:
+        """Begin a request, unless a session has to be opened for it."""
         session = self._usable()
-        if session is None:
-            session = await self._renewed(timeout_s)
-        session.last_number += 1
-        session.pending.add(session.last_number)
-        return Ticket(session, session.last_number)
+        return None if session is None else _next_ticket(session)
 
     def finish(self, ticket: Ticket) -> None:
         """End a request: it was answered, or nobody will ask for it again."""
@@ -122,3 +126,9 @@ class Sessions:
             return session
         finally:
             self._opening.release()
+
+
+def _next_ticket(session: Session) -> Ticket:
+    session.last_number += 1
+    session.pending.add(session.last_number)
+    return Ticket(session, session.last_number)

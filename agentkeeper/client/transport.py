@@ -6,7 +6,7 @@ A transport knows no retries, no sessions and no other endpoint. What goes wrong
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -22,6 +22,10 @@ REASON_KEY = "agentkeeper-reason"
 FIELD_KEY = "agentkeeper-field"
 LEADER_KEY = "agentkeeper-leader"
 OLDEST_KEY = "agentkeeper-oldest"
+
+CONSISTENCY_KEY = "agentkeeper-consistency"
+STALE = "stale"
+MIN_INDEX_KEY = "agentkeeper-min-index"
 
 
 @dataclass(slots=True)
@@ -77,6 +81,9 @@ class EventStream(Protocol[EventT_co]):
 
 class Transport(Protocol):
     """Sends requests to endpoints. Used from one event loop only."""
+
+    on_leader: Callable[[str], None]
+    """Called with the leader's endpoint as replicas tell it unasked; empty: they know none."""
 
     async def call(
         self,

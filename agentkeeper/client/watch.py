@@ -84,7 +84,8 @@ class EventFeed:
                     if message.sequence_number > self._last_sequence:
                         self._last_sequence = message.sequence_number
                         self._position = max(self._position or 0, message.sequence_number)
-                        yield convert.event_from(message)
+                        if message.topic:  # else a progress mark
+                            yield convert.event_from(message)
             except Failure as failure:
                 self._caller.note(self._endpoint, failure)
                 if retry.judge(failure) is Verdict.REFUSED and failure.code not in _RESUMABLE:

@@ -9,7 +9,7 @@ import string
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,6 +42,7 @@ class LocalCluster:
         extra_args: Sequence[str] = (),
         node_args: Mapping[str, Sequence[str]] | None = None,
         env: Mapping[str, str] | None = None,
+        route: Callable[[str, str, str], str] | None = None,
     ) -> None:
         """Lay out the cluster; nothing is started yet.
 
@@ -50,6 +51,11 @@ class LocalCluster:
         `env` is added to the environment of all. On data that a former cluster has left, replicas
         have the addresses they had. Raises ValueError, also if that had another number of
         replicas, and OSError.
+
+        With `route`, something stands between those who connect and the replicas:
+        `route(source, target, address)` is called once for each way and returns the address by
+        which `source`, a replica's name or "" for clients, is to reach the replica `target`, whose
+        own one is `address`. This object itself goes to the replicas directly.
         """
         if not 1 <= replicas <= MAX_REPLICAS:
             raise ValueError(f"replicas must be from 1 to {MAX_REPLICAS}")
@@ -61,20 +67,27 @@ class LocalCluster:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         names = string.ascii_lowercase[:replicas]
         addresses = _addresses(self.data_dir / LAYOUT_FILE, names)
-        peers = ",".join(f"{name}={addresses[name]['peer']}" for name in names)
         self.nodes: dict[str, Node] = {}
         for name in names:
             addr, metrics_addr = addresses[name]["client"], addresses[name]["metrics"]
+            endpoint = addr if route is None else route("", name, addr)
             command = [python, "-m", "agentkeeper", "serve"]
             if replicas > 1:
-                command += ["--node-id", name, "--peers", peers]
+                peers = {other: addresses[other]["peer"] for other in names}
+                if route is not None:
+                    peers |= {o: route(name, o, peers[o]) for o in names if o != name}
+                listed = ",".join(f"{other}={address}" for other, address in peers.items())
+                command += ["--node-id", name, "--peers", listed]
             command += ["--addr", addr, "--metrics-addr", metrics_addr]
+            if endpoint != addr:
+                command += ["--advertise-addr", endpoint]
             command += ["--data-dir", str(self.data_dir / name)]
             command += [*extra_args, *(node_args or {}).get(name, ())]
             self.nodes[name] = Node(
                 name,
                 command,
                 addr=addr,
+                endpoint=endpoint,
                 metrics_addr=metrics_addr,
                 data_dir=self.data_dir / name,
                 log_path=self.data_dir / f"{name}.log",
@@ -123,8 +136,9 @@ class LocalCluster:
 
     def statuses(self) -> dict[str, ReplicaStatus | None]:
         """Return by name what each replica says about itself, None for one that is silent."""
-        by_endpoint = replica_statuses(self.endpoints, timeout=1.0)
-        return {name: by_endpoint[node.endpoint] for name, node in self.nodes.items()}
+        addresses = {name: node.addr for name, node in self.nodes.items()}
+        by_address = replica_statuses(list(addresses.values()), timeout=1.0)
+        return {name: by_address[address] for name, address in addresses.items()}
 
     def find_leader(self) -> Node | None:
         """Return the replica that leads a majority now, if there is one."""

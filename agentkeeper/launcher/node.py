@@ -28,13 +28,16 @@ class Node:
         metrics_addr: str,
         data_dir: Path,
         log_path: Path,
+        endpoint: str = "",
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         """Its node id in the cluster."""
         self.command = list(command)
-        self.endpoint = addr
-        """Where clients reach it."""
+        self.addr = addr
+        """Where it listens for clients."""
+        self.endpoint = endpoint or addr
+        """Where clients reach it: elsewhere, if something stands between."""
         self.metrics_addr = metrics_addr
         self.data_dir = data_dir
         self.log_path = log_path
@@ -116,7 +119,7 @@ class Node:
     def status(self, timeout_s: float = PROBE_TIMEOUT_S) -> ReplicaStatus | None:
         """Return what it says about itself, or None if it does not answer."""
         try:
-            return replica_status(self.endpoint, timeout_s)
+            return replica_status(self.addr, timeout_s)
         except errors.Unavailable:
             return None
 

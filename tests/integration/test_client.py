@@ -380,7 +380,7 @@ def test_a_watch_notices_that_its_replica_hangs(cluster, client):
 
 
 def _node_of(cluster, subscription):
-    endpoint = subscription._feed._endpoint
+    endpoint = subscription._stream._opening.result()._feed._endpoint
     return next(node for node in cluster.nodes.values() if node.endpoint == endpoint)
 
 
@@ -409,7 +409,7 @@ def test_those_who_wait_outlive_a_replica(cluster, client, way, victim):
 
 
 def test_a_claim_that_is_asked_for_again_and_again_is_made_once(shared, monkeypatch):
-    monkeypatch.setattr("agentkeeper.client.core.CLAIM_HOLD_S", 0.02)
+    monkeypatch.setattr("agentkeeper.client.core.CLAIM_WAIT_S", 0.02)
     monkeypatch.setattr("agentkeeper.client.retry.attempt_timeout_s", lambda *_: 0.02)
     count = 30
     with shared.client() as client, shared.client() as creator:

@@ -112,6 +112,49 @@ async def test_the_leader_hint_is_followed():
     assert transport.endpoints == ["a", "c"]
 
 
+def led_by(leader, *script):
+    """A caller at home at "a", and its transport, which has told who leads."""
+    transport = Transport(*script)
+    caller = make(transport)
+    transport.on_leader(leader)
+    return caller, transport
+
+
+async def test_writes_go_to_the_leader_and_all_else_stays_at_home():
+    caller, transport = led_by("c:7070", TASK)
+    await caller.call(methods.CREATE_TASK, REQUEST, 5.0)
+    await caller.call(methods.FIND, pb.FindRequest(), 5.0)
+    await caller.call(methods.CLAIM_TASK, pb.ClaimTaskRequest(), 5.0, hold_s=20.0)
+    await caller.call(methods.ACQUIRE_LEASE, pb.AcquireLeaseRequest(wait_ms=5), 5.0, hold_s=0.005)
+    await caller.call(methods.ACQUIRE_LEASE, pb.AcquireLeaseRequest(), 5.0)
+    assert transport.endpoints == ["c", "a", "a", "a", "c"]
+
+
+async def test_a_write_that_the_leader_refuses_leaves_home_where_it_is():
+    caller, transport = led_by("c:7070", said(Code.NOT_FOUND, True))
+    for method, request in ((methods.CREATE_TASK, REQUEST), (methods.FIND, pb.FindRequest())):
+        with pytest.raises(errors.NotFound):
+            await caller.call(method, request, 5.0)
+    assert transport.endpoints == ["c", "a"]
+
+
+async def test_a_leader_that_answers_slowly_is_left_for_home():
+    now_s = 0.0
+
+    async def step(endpoint, timeout_s):
+        nonlocal now_s
+        now_s += 0.02 if endpoint == "c:7070" else 0.01
+        return TASK
+
+    transport = Transport(step)
+    caller = Caller(transport, Endpoints(["a", "b", "c"], lambda: now_s, lambda ring: None))
+    transport.on_leader("c:7070")
+    for _ in range(140):
+        await caller.call(methods.CREATE_TASK, REQUEST, 5.0)
+    assert transport.endpoints[:63] == ["c"] * 63
+    assert transport.endpoints[-10:] == ["a"] * 10
+
+
 async def test_a_refusal_is_raised_at_once():
     transport = Transport(said(Code.NOT_FOUND, True))
     with pytest.raises(errors.NotFound):
@@ -205,6 +248,13 @@ async def test_a_claim_that_waits_does_not_blame_the_endpoint():
     assert all(timeout_s >= 20.0 for _, _, timeout_s in transport.calls)
 
 
+async def test_a_server_that_ends_a_claim_in_time_is_not_blamed_either():
+    ended = said(Code.DEADLINE_EXCEEDED, False)
+    transport = Transport(ended, pb.ClaimTaskResponse(task=pb.Task(id="t")))
+    await make(transport).call(methods.CLAIM_TASK, pb.ClaimTaskRequest(), 50.0, hold_s=20.0)
+    assert transport.endpoints == ["a", "a"]
+
+
 async def test_a_retry_waits_only_for_what_is_left_of_the_wait():
     granted = pb.AcquireLeaseResponse(acquired=True)
 
@@ -242,8 +292,11 @@ async def test_a_wait_that_ended_is_a_lease_not_acquired():
         return Failure(Code.DEADLINE_EXCEEDED, "too late", unreachable=True)
 
     loop = asyncio.get_running_loop()
-    core = Core(Transport(past_the_wait), Endpoints(["a", "b"], loop.time))
-    assert await core.acquire_lease("k", "agent", 10, 0.001, 80.0) is None
+    core = Core(Transport(past_the_wait), Endpoints(["a", "b"], loop.time), loop.time)
+    assert (
+        await core.acquire_lease("k", "agent", 10, wait_s=0.001, exclusive=False, timeout_s=80.0)
+        is None
+    )
 
 
 async def test_a_request_beyond_the_bound_is_refused_before_it_is_sent():
@@ -260,7 +313,8 @@ async def test_all_pages_of_a_list_share_one_timeout():
         return pb.ListTasksResponse(next_page_token="more")
 
     transport = Transport(page)
-    core = Core(transport, Endpoints(["a"], asyncio.get_running_loop().time))
+    clock = asyncio.get_running_loop().time
+    core = Core(transport, Endpoints(["a"], clock), clock)
     with pytest.raises(errors.Unavailable):
         await core.list_tasks(None, 0.3)
     assert all(timeout_s <= 0.3 for _, _, timeout_s in transport.calls)

@@ -216,7 +216,7 @@ def test_agents_heartbeat_and_stop_when_dead(connect, daemons):
     daemon.answers["Heartbeat"] = beat
     agent = connect(daemon.address).register("n", "d", "v", ttl=2)
     assert beats.acquire(timeout=5)
-    agent._heartbeats.result(timeout=5)
+    assert agent.lost.wait(timeout=5)
     agent.deregister()
     agent.deregister()
     assert [name for name, _ in daemon.calls].count("Deregister") == 1

@@ -5,12 +5,15 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 
 from agentkeeper import errors
-from agentkeeper.client.heartbeat import keep_alive
+from agentkeeper._pb import agentkeeper_pb2 as pb
+from agentkeeper.client.background import Background
 from agentkeeper.client.io_thread import IoThread
+from agentkeeper.client.presence import KeptAgent
 from agentkeeper.client.runner import Runner
 
 
@@ -90,7 +93,7 @@ def test_what_is_under_way_when_the_thread_stops_is_cancelled():
     future = io.submit(asyncio.sleep(3600))
     io.stop()
     assert future.cancelled()
-    with pytest.raises(errors.ClientClosed, match="exiting"):
+    with pytest.raises(errors.ClientClosed, match="ended"):
         io.submit(asyncio.sleep(0))
 
 
@@ -122,13 +125,21 @@ async def test_heartbeats_go_on_after_an_unexpected_error(caplog):
     failures = [ZeroDivisionError("newer"), errors.Unavailable("gone")]
 
     class Core:
+        clock = staticmethod(time.monotonic)
+        background = Background()
+
+        async def register(self, request, timeout_s):
+            return "a"
+
         async def heartbeat(self, agent_id, timeout_s):
             beats.put_nowait(agent_id)
             if failures:
                 raise failures.pop(0)
 
-    task = asyncio.create_task(keep_alive(Core(), "a", 0.001))
+    core = Core()
+    agent = await KeptAgent.register(core, pb.RegisterRequest(ttl_seconds=1), 1, reregister=False)
+    agent._interval_s = 0.001  # heard of from the second heartbeat on
     for _ in range(4):
         assert await asyncio.wait_for(beats.get(), 10) == "a"
-    task.cancel()
+    await core.background.close()
     assert "ZeroDivisionError" in caplog.text

@@ -72,6 +72,12 @@ async def test_a_request_that_takes_for_ever_does_not_block_the_others(sessions,
     assert cluster.closed == ["s1"]
 
 
+async def test_a_ticket_is_there_at_once_when_no_session_has_to_be_opened(sessions):
+    assert sessions.ticket_at_once() is None
+    await sessions.ticket(1)
+    assert sessions.ticket_at_once().number == 2
+
+
 async def test_an_expired_session_is_replaced(sessions, cluster):
     ticket = await sessions.ticket(1)
     sessions.expired(ticket.session)

@@ -228,7 +228,7 @@ def test_a_slow_callback_holds_no_more_than_the_buffer(bus, client):
     with client.watch([], callback) as subscription:
         bus.publish(5000)
         threading.Event().wait(0.5)
-        assert len(subscription._mailbox._items) <= 1000
+        assert len(subscription._stream._opening.result()._items) <= 1000
         release.set()
         assert finished.wait(20)
     assert received == list(range(1, 5001))
@@ -310,7 +310,7 @@ def test_what_breaks_a_watch_unexpectedly_is_its_error(bus, client, monkeypatch,
     monkeypatch.setattr("agentkeeper.client.convert.event_from", convert_badly)
     with client.watch([], print) as subscription:
         bus.publish()
-        subscription._thread.join(10)
+        subscription._background.join(10)
         assert not subscription.active
     assert subscription.error.code() is Code.INTERNAL
     assert "newer than this" in str(subscription.error)
@@ -331,7 +331,7 @@ def test_nothing_buffered_is_delivered_once_the_client_is_closed(bus):
     assert entered.wait(10)
     client.close()
     release.set()
-    subscription._thread.join(10)
+    subscription._background.join(10)
     assert received == [1]
 
 
@@ -339,5 +339,5 @@ def test_closing_the_client_ends_its_subscriptions(bus):
     client = AgentKeeperClient(endpoints=bus.addresses)
     subscription = client.watch([], print)
     client.close()
-    subscription._thread.join(5)
+    subscription._background.join(5)
     assert not subscription.active
