@@ -75,9 +75,9 @@ class Caller:
     ) -> ResponseT:
         """Return the answer to `request`, trying for `timeout_s` (`math.inf`: for ever).
 
-        `hold_s` is how long the server may rightly hold back its answer: each attempt of a method
-        that `blocks`, all attempts together of any other; a retry that gets no answer by then
-        raises WaitOver. Otherwise raises the errors of `agentkeeper.errors`.
+        `hold_s` is how long the server may rightly hold back its answer, over all attempts; a retry
+        that gets no answer by then raises WaitOver. Otherwise raises the errors of
+        `agentkeeper.errors`.
         """
 
         size = request.ByteSize()
@@ -118,7 +118,7 @@ class Caller:
     ) -> AnswerT:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        write = method.numbered and not method.blocks and hold_s <= 0
+        write = method.numbered and hold_s <= 0
         trial = _Trial(loop, now + timeout_s, hold_s, now + hold_s, write)
         ticket: Ticket | None = None
         try:
@@ -127,7 +127,7 @@ class Caller:
                     ticket = self._sessions.ticket_at_once() or await self._ticket(method, trial)
                 endpoint = await self._next_endpoint(method, trial)
                 metadata = ticket.metadata() if ticket else {}
-                attempt_s = self._attempt_s(method, trial)
+                attempt_s = self._attempt_s(trial)
                 trial.attempts += 1
                 began = self.endpoints.clock()
                 try:
@@ -170,10 +170,10 @@ class Caller:
             why = f"no session could be opened{said}"
             raise retry.given_up(method, trial.last, trial.maybe_done, why) from None
 
-    def _attempt_s(self, method: AnyMethod, trial: _Trial) -> float:
+    def _attempt_s(self, trial: _Trial) -> float:
         remaining_s = trial.remaining_s()
         hold_s = trial.hold_s
-        if hold_s and not method.blocks:  # a retry waits only for what those before it have left
+        if hold_s:  # a retry waits only for what those before it have left
             hold_s = max(0.0, trial.hold_deadline - trial.loop.time())
         attempt_s = retry.attempt_timeout_s(trial.rounds, remaining_s, len(self.endpoints))
         return max(0.0, min(remaining_s, hold_s + attempt_s))
@@ -181,13 +181,9 @@ class Caller:
     def _weigh(self, method: AnyMethod, endpoint: str, failure: Failure, trial: _Trial) -> Verdict:
         """Take note of a failed attempt and return how to go on; raise if there is no way."""
         timed_out = failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and not failure.definite
-        waits = trial.hold_s > 0 and not method.blocks
-        if timed_out and waits and trial.attempts > 1 and trial.hold_over():
+        if timed_out and trial.hold_s > 0 and trial.attempts > 1 and trial.hold_over():
             raise WaitOver
-        if timed_out and method.blocks:
-            failure.unreachable = False  # it waited as long as it was asked to
-        else:
-            trial.tried.add(endpoint)
+        trial.tried.add(endpoint)
         if trial.write and retry.judge(failure) is Verdict.REFUSED and not failure.unreachable:
             self.endpoints.wrote(endpoint, trial.tried - {endpoint})
         else:

@@ -111,12 +111,18 @@ class Core:
             wait_ms=round(wait_s * 1000),
             exclusive=exclusive,
         )
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
         try:
             answer = await self._caller.call(
                 methods.ACQUIRE_LEASE, request, timeout_s, hold_s=wait_s
             )
         except WaitOver:
-            return None
+            # Perhaps it was granted and the answer lost: asking once more tells, as the holder
+            # is granted it anew.
+            request.wait_ms = 0
+            left_s = deadline_s - loop.time()
+            answer = await self._caller.call(methods.ACQUIRE_LEASE, request, left_s)
         return convert.lease_from(answer.lease) if answer.acquired else None
 
     async def renew_lease(self, lease: Lease, ttl: int | None, timeout_s: float) -> Lease:
@@ -194,21 +200,28 @@ class Core:
     async def claim_task(self, agent_id: str, timeout_s: float) -> Task:
         """Wait for a task that fits the agent's tools, and claim it.
 
-        Raises Unavailable (code DEADLINE_EXCEEDED) when none has come in time.
+        Raises Unavailable (code DEADLINE_EXCEEDED) when none has come in time, OutcomeUnknown of
+        the same code if one may have come and its answer was lost: it is requeued after its ttl.
         """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
+        unsure = False
         while (left_s := deadline_s - loop.time()) > 0:
             wait_s = min(CLAIM_WAIT_S, left_s)
             request = pb.ClaimTaskRequest(agent_id=agent_id, wait_ms=max(1, round(wait_s * 1000)))
-            answer = await self._caller.call(
-                methods.CLAIM_TASK, request, left_s + ANSWER_SLACK_S, hold_s=wait_s
-            )
+            try:
+                answer = await self._caller.call(
+                    methods.CLAIM_TASK, request, left_s + ANSWER_SLACK_S, hold_s=wait_s
+                )
+            except WaitOver:
+                unsure = True
+                continue
             if answer.HasField("task"):
                 task = convert.task_from(answer.task)
                 self._remember_claim(task.id, agent_id, task.claim_token)
                 return task
-        raise errors.Unavailable("claim_task: no task in time", grpc.StatusCode.DEADLINE_EXCEEDED)
+        kind = errors.OutcomeUnknown if unsure else errors.Unavailable
+        raise kind("claim_task: no task in time", grpc.StatusCode.DEADLINE_EXCEEDED)
 
     def _remember_claim(self, task_id: str, agent_id: str, token: int) -> None:
         self._claim_tokens[task_id, agent_id] = token

@@ -22,7 +22,6 @@ class Method(Generic[RequestT, ResponseT]):
     `mutates`: it may change something, so a lost answer leaves the outcome unknown.
     `numbered`: it travels under a session's request number, so a retry takes effect once.
     `rerunnable`: running it anew does no harm even where the number can't protect it any more.
-    `blocks`: it has no answer until something happens, so an attempt may end without one.
     """
 
     service: str
@@ -32,7 +31,6 @@ class Method(Generic[RequestT, ResponseT]):
     mutates: bool = True
     numbered: bool = True
     rerunnable: bool = False
-    blocks: bool = False
 
     @property
     def path(self) -> str:
@@ -102,9 +100,7 @@ CHECK_POLICY = Method(
 
 CREATE_TASK = Method(_TASK, "CreateTask", pb.CreateTaskRequest, pb.CreateTaskResponse)
 # A claim whose answer was lost is requeued after its ttl; claiming another task meanwhile is fine.
-CLAIM_TASK = Method(
-    _TASK, "ClaimTask", pb.ClaimTaskRequest, pb.ClaimTaskResponse, rerunnable=True, blocks=True
-)
+CLAIM_TASK = Method(_TASK, "ClaimTask", pb.ClaimTaskRequest, pb.ClaimTaskResponse, rerunnable=True)
 COMPLETE_TASK = Method(_TASK, "CompleteTask", pb.CompleteTaskRequest, pb.CompleteTaskResponse)
 FAIL_TASK = Method(_TASK, "FailTask", pb.FailTaskRequest, pb.FailTaskResponse)
 EXTEND_TASK = Method(_TASK, "ExtendTask", pb.ExtendTaskRequest, pb.ExtendTaskResponse)

@@ -7,8 +7,7 @@ is somebody's `await`, and leaves outbox and table when that ends.
 
 A stream that is silent is given up when a call on it runs out of its time, unless anything was
 heard since that call was made. Its other calls then fail at once and try elsewhere, instead of
-waiting for their own ends one after the other. Methods that block prove nothing by staying without
-an answer, and neither does a time shorter than `SILENCE_S`.
+waiting for their own ends one after the other. A time shorter than `SILENCE_S` proves nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +44,6 @@ class _Waiting:
 
     __slots__ = (
         "answer",
-        "blocks",
         "deadline",
         "id",
         "made_at",
@@ -66,7 +64,6 @@ class _Waiting:
     ) -> None:
         self.id = call_id
         self.name = method.name
-        self.blocks = method.blocks
         self.request = request
         self.metadata = metadata
         self.answer = answer
@@ -234,7 +231,7 @@ class SharedStream:
             failure.definite = True
         call.answer.set_exception(failure)
         unheard_s = self._loop.time() - call.made_at if self._heard_at < call.made_at else 0.0
-        if unheard_s >= SILENCE_S and not call.blocks:
+        if unheard_s >= SILENCE_S:
             self._end(self._failure("the stream is silent", unreachable=True))
 
     def _forget(self, call: _Waiting) -> None:

@@ -97,6 +97,11 @@ class Tenure:
         if self._reason:
             self._loop.call_soon_threadsafe(observer)
 
+    def forget(self, observer: Callable[[], None]) -> None:
+        """Take back what was given to `on_lost`, if it was not called yet. On any thread."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._observers.remove(observer)
+
     def _look(self) -> None:
         if self._over:
             return

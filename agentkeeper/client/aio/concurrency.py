@@ -145,8 +145,13 @@ class AsyncLossSignal:
                 loop.call_soon_threadsafe(lost.set)
 
         self._tenure.on_lost(tell)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(lost.wait(), timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                await lost.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._tenure.forget(tell)
         return self.is_set()
 
     def __repr__(self) -> str:

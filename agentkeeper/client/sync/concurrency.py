@@ -119,7 +119,10 @@ class LossSignal:
         """Wait until it is lost, for `timeout` seconds at most; return whether it is."""
         lost = threading.Event()
         self._tenure.on_lost(lost.set)
-        lost.wait(timeout)
+        try:
+            lost.wait(timeout)
+        finally:
+            self._tenure.forget(lost.set)
         return self.is_set()
 
     def __repr__(self) -> str:

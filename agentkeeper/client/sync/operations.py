@@ -150,9 +150,10 @@ class Operations:
     def claim_task(self, agent_id: str, *, timeout: float | None = None) -> Task:
         """Wait for a task that fits the agent's tools, claim it and return it.
 
-        Waits for ever unless `timeout` is given; then raises an error whose code is
-        DEADLINE_EXCEEDED or UNAVAILABLE. A claim that was made just then, its answer lost, is
-        requeued after the task's ttl. Raises NotFound if the agent is unknown or DEAD.
+        Waits for ever unless `timeout` is given; then raises Unavailable (DEADLINE_EXCEEDED) when
+        no task has come, which is certain, or OutcomeUnknown if one may have been claimed and the
+        answer was lost: it is requeued after its ttl. Raises NotFound if the agent is unknown or
+        DEAD.
         """
         limit_s = math.inf if timeout is None else timeout
         return run(self._runner, self._core.claim_task(agent_id, limit_s))

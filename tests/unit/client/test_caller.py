@@ -238,23 +238,6 @@ async def test_the_deadline_holds_when_everything_hangs():
     assert caught.value.code() is Code.DEADLINE_EXCEEDED
 
 
-async def test_a_claim_that_waits_does_not_blame_the_endpoint():
-    held = Failure(Code.DEADLINE_EXCEEDED, "nothing to claim", unreachable=True)
-    transport = Transport(held, held, pb.ClaimTaskResponse(task=pb.Task(id="t")))
-    caller = make(transport, "a", "b")
-    await caller.call(methods.CLAIM_TASK, pb.ClaimTaskRequest(), math.inf, hold_s=20.0)
-    assert transport.endpoints == ["a", "a", "a"]
-    assert caller.endpoints.pick({"b:7070"}) == "a:7070"
-    assert all(timeout_s >= 20.0 for _, _, timeout_s in transport.calls)
-
-
-async def test_a_server_that_ends_a_claim_in_time_is_not_blamed_either():
-    ended = said(Code.DEADLINE_EXCEEDED, False)
-    transport = Transport(ended, pb.ClaimTaskResponse(task=pb.Task(id="t")))
-    await make(transport).call(methods.CLAIM_TASK, pb.ClaimTaskRequest(), 50.0, hold_s=20.0)
-    assert transport.endpoints == ["a", "a"]
-
-
 async def test_a_retry_waits_only_for_what_is_left_of_the_wait():
     granted = pb.AcquireLeaseResponse(acquired=True)
 
@@ -286,17 +269,23 @@ async def test_a_retry_without_an_answer_ends_with_the_wait():
     assert transport.endpoints == ["a", "b"]
 
 
-async def test_a_wait_that_ended_is_a_lease_not_acquired():
+async def test_after_a_wait_without_an_answer_one_more_question_tells():
+    """Had it been granted, the holder would be granted it again."""
+
     async def past_the_wait(endpoint, timeout_s):
         await asyncio.sleep(0.01)
         return Failure(Code.DEADLINE_EXCEEDED, "too late", unreachable=True)
 
     loop = asyncio.get_running_loop()
-    core = Core(Transport(past_the_wait), Endpoints(["a", "b"], loop.time), loop.time)
-    assert (
-        await core.acquire_lease("k", "agent", 10, wait_s=0.001, exclusive=False, timeout_s=80.0)
-        is None
-    )
+    for asked_again, acquired in ((False, None), (True, "k")):
+        answer = pb.AcquireLeaseResponse(acquired=asked_again, lease=pb.Lease(task_id="k"))
+        transport = Transport(past_the_wait, past_the_wait, answer)
+        core = Core(transport, Endpoints(["a", "b"], loop.time), loop.time)
+        lease = await core.acquire_lease(
+            "k", "agent", 10, wait_s=0.001, exclusive=False, timeout_s=80.0
+        )
+        assert (lease and lease.task_id) == acquired
+        assert [number for _, number in transport.numbers] == ["1", "1", "2"]
 
 
 async def test_a_request_beyond_the_bound_is_refused_before_it_is_sent():

@@ -128,6 +128,9 @@ async def test_heartbeats_go_on_after_an_unexpected_error(caplog):
         clock = staticmethod(time.monotonic)
         background = Background()
 
+        def __init__(self):
+            self.agents = {}
+
         async def register(self, request, timeout_s):
             return "a"
 
