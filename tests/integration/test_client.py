@@ -461,6 +461,8 @@ def test_without_a_majority_calls_end_in_time(cluster, client):
     for node in cluster.nodes.values():
         node.kill()
     with pytest.raises(Unavailable):
+        client.find(timeout=1)  # by now the client has noticed: no write is under way to the dead
+    with pytest.raises(Unavailable):
         client.create_task("x", timeout=1)
     cluster.start()
     assert client.list_policies()[0].id == "p"
