@@ -183,7 +183,9 @@ class WatchEvent:
 class WatchGap:
     """Events that a watch can no longer deliver, because the cluster keeps only the newest.
 
-    Gone are those with `after < sequence < oldest`; the watch goes on with `oldest`.
+    Gone are those with `after < sequence < oldest`; the watch goes on with `oldest`. One that is
+    lower than `after` means that the daemon has lost its memory, as one without a data directory
+    does when it stops, and counts from 1 again.
     """
 
     after: int

@@ -57,7 +57,7 @@ class EventBuffer:
         self._room.set()
         return items
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End the feed; what is buffered is dropped. Harmless when repeated."""
         self._filling.cancel()
         self._items.clear()

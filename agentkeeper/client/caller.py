@@ -20,7 +20,8 @@ from agentkeeper.client.sessions import DEFAULT_WINDOW, Session, Sessions, Ticke
 from agentkeeper.client.transport import EventStream, Failure, Metadata, Transport
 
 CLOSE_TIMEOUT_S = 1.0
-MAX_REQUEST_BYTES = 4_194_304  # the daemon's bound, beyond which it can't even tell why
+MAX_REQUEST_BYTES = 4_194_304 - 1_024  # the daemon's bound for a frame, less what is around it
+EARLY_S = 1e-6  # by which a timer may be early: what is left then is nothing
 LONGEST_S = 1e9  # stands for "for ever" where infinity is not understood
 
 AnswerT = TypeVar("AnswerT")
@@ -49,7 +50,8 @@ class _Trial:
     last: Failure | None = None
 
     def remaining_s(self) -> float:
-        return self.deadline - self.loop.time()
+        left_s = self.deadline - self.loop.time()
+        return left_s if left_s > EARLY_S else 0.0
 
     def hold_over(self) -> bool:
         return self.loop.time() >= self.hold_deadline
@@ -190,6 +192,9 @@ class Caller:
             self.note(endpoint, failure)
         trial.last = failure
         verdict = retry.judge(failure)
+        if verdict is Verdict.REFUSED and trial.maybe_done and failure.definite is None:
+            # Not the daemon's word, and no word at all on the attempts before.
+            verdict = Verdict.UNKNOWN
         if verdict is Verdict.REFUSED:
             raise retry.refusal(failure)
         if verdict is Verdict.UNKNOWN:

@@ -52,31 +52,34 @@ class Claims:
                 await self._unless_stopping(asyncio.sleep(RETRY_PAUSE_S))
         return None
 
-    async def done_with(self, claim: HeldClaim) -> None:
+    def done_with(self, claim: HeldClaim) -> None:
         """Forget a claim that was completed, failed or lost."""
         claim.stop_keeping()
         self._held.discard(claim)
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Claim no more; whoever waits for a task gets None."""
         self._stopping.set()
 
-    async def abandon(self) -> None:
-        """Leave what is claimed still to others, after its ttl."""
+    def abandon(self) -> None:
+        """Claim no more, and leave what is claimed still to others, after its ttl."""
+        self._stopping.set()
         for claim in list(self._held):
-            await self.done_with(claim)
+            self.done_with(claim)
             claim.tenure.lose("the worker was told to stop and could not wait")
 
     async def _claim(self, agent_id: str) -> HeldClaim | None:
         """Claim a task and make sure of it; None if stopped, or if it was lost at once."""
         sent_s = self._core.clock()
+        agent = self._core.agents.get(agent_id)
         task = await self._unless_stopping(self._core.claim_task(agent_id, math.inf))
         if task is None:
             return None
         claim = HeldClaim(self._core, task, agent_id)
         try:
-            await claim.settle(sent_s)
-        except (errors.NotFound, errors.PermissionDenied) as error:
+            await claim.settle(sent_s, agent, task.ttl_seconds)
+        except errors.AgentKeeperError as error:
+            # It is requeued, if it is not somebody else's already.
             logger.warning("a claim was lost before it began: %s", error)
             return None
         self._held.add(claim)

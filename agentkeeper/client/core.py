@@ -6,9 +6,11 @@ Every face of the SDK is a thin layer over this. Runs on the I/O thread's loop o
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import grpc
 
@@ -18,6 +20,7 @@ from agentkeeper.client import convert, methods
 from agentkeeper.client.background import Background
 from agentkeeper.client.caller import Caller, WaitOver
 from agentkeeper.client.endpoints import Endpoints
+from agentkeeper.client.tenure import Tenure
 from agentkeeper.client.transport import Transport
 from agentkeeper.client.watch import EventFeed
 from agentkeeper.types import (
@@ -34,7 +37,10 @@ if TYPE_CHECKING:
     from agentkeeper.client.presence import KeptAgent
 
 CLAIM_WAIT_S = 20.0  # after which a claim is asked for anew, lest it waits at a cut-off replica
-ANSWER_SLACK_S = 2.0  # for the answer that nothing came, so that the caller knows for certain
+ANSWER_SHARE = 0.2  # of what is left of a call's time, and
+ANSWER_S = 2.0  # at most, is for the answer that nothing came, so that the caller knows for certain
+LONGEST_WAIT_S = 3_600.0  # the daemon's bound
+SHORTEST_WAIT_S = 0.01
 CLAIMS_REMEMBERED = 10_000
 TASKS_PER_PAGE = 500
 
@@ -53,6 +59,10 @@ class Core:
         self.background = Background()
         self.agents: dict[str, KeptAgent] = {}
         """The live agents that this client has registered, by id."""
+        self.leases: WeakValueDictionary[tuple[str, str], Tenure] = WeakValueDictionary()
+        """What it was granted last, by key and agent id."""
+        self.withdrawals: dict[tuple[str, str], asyncio.Task[None]] = {}
+        """Candidacies that are being withdrawn, by group and agent id."""
         self._caller = Caller(transport, endpoints)
         self._claim_tokens: OrderedDict[tuple[str, str], int] = OrderedDict()
 
@@ -104,6 +114,7 @@ class Core:
         timeout_s: float,
     ) -> Lease | None:
         """Return the lease, or None if somebody else holds it for longer than `wait_s`."""
+        wait_s = min(wait_s, _waitable_s(timeout_s), LONGEST_WAIT_S)
         request = pb.AcquireLeaseRequest(
             task_id=task_id,
             agent_id=agent_id,
@@ -120,6 +131,10 @@ class Core:
         except WaitOver:
             # Perhaps it was granted and the answer lost: asking once more tells, as the holder
             # is granted it anew.
+            if exclusive:
+                raise errors.OutcomeUnknown(
+                    "acquire_lease: it may have been granted", grpc.StatusCode.DEADLINE_EXCEEDED
+                ) from None
             request.wait_ms = 0
             left_s = deadline_s - loop.time()
             answer = await self._caller.call(methods.ACQUIRE_LEASE, request, left_s)
@@ -205,13 +220,14 @@ class Core:
         """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        unsure = False
-        while (left_s := deadline_s - loop.time()) > 0:
-            wait_s = min(CLAIM_WAIT_S, left_s)
+        unsure, wait_s = False, math.inf
+        while wait_s > SHORTEST_WAIT_S:
+            left_s = max(0.0, deadline_s - loop.time())
+            wait_s = min(CLAIM_WAIT_S, _waitable_s(left_s))
             request = pb.ClaimTaskRequest(agent_id=agent_id, wait_ms=max(1, round(wait_s * 1000)))
             try:
                 answer = await self._caller.call(
-                    methods.CLAIM_TASK, request, left_s + ANSWER_SLACK_S, hold_s=wait_s
+                    methods.CLAIM_TASK, request, max(left_s, SHORTEST_WAIT_S), hold_s=wait_s
                 )
             except WaitOver:
                 unsure = True
@@ -333,3 +349,8 @@ class Core:
         )
         await feed.open(timeout_s, gap_is_error=gap_is_error)
         return feed
+
+
+def _waitable_s(timeout_s: float) -> float:
+    """How long the daemon may wait, so that its answer is here within `timeout_s`."""
+    return timeout_s - min(ANSWER_S, ANSWER_SHARE * timeout_s)

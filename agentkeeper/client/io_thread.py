@@ -49,7 +49,8 @@ class IoThread:
         self.clock = _uptime_s if clock is None else clock
         """In seconds: for deadlines that must hold although the machine was asleep meanwhile."""
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # Re-entrant: a signal handler or a finalizer may come by on the thread that holds it.
+        self._lock = threading.RLock()
         self._stopped = False
         self._pending: set[concurrent.futures.Future[Any]] = set()
         self._thread = threading.Thread(target=self._main, name="agentkeeper-io", daemon=True)

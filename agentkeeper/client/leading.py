@@ -16,7 +16,7 @@ from agentkeeper.client.tenure import Tenure
 from agentkeeper.client.watch import EventFeed
 from agentkeeper.types import ElectionState, WatchEvent, WatchGap
 
-RESIGN_TIMEOUT_S = 10.0
+RETRY_PAUSE_S = 0.5
 
 Items = AsyncGenerator[WatchEvent | WatchGap, None]
 
@@ -41,6 +41,14 @@ class HeldLeadership:
         """Hear of the group's changes from now on."""
         self._following = self._core.background.start(self._follow(feed, items))
 
+    def undo(self) -> None:
+        """Resign without waiting, as nobody has use for it. On the loop only."""
+        self._core.background.start(self._withdraw())
+
+    async def _withdraw(self) -> None:
+        with contextlib.suppress(errors.AgentKeeperError):  # the candidacy ends with the agent
+            await self.resign(math.inf)
+
     async def resign(self, timeout_s: float) -> None:
         """Leave the group's candidates; harmless when the leadership is over. Raises as calls do.
 
@@ -55,6 +63,8 @@ class HeldLeadership:
     async def _follow(self, feed: EventFeed, items: Items) -> None:
         try:
             async for state in _states(items):
+                if state.term < self.term:
+                    continue  # from before the election: what a watch tells first
                 if (state.leader_agent_id, state.term) != (self.agent_id, self.term):
                     now = state.leader_agent_id or "nobody"
                     self.tenure.lose(f"{now} leads now, in term {state.term}")
@@ -63,6 +73,7 @@ class HeldLeadership:
             self.tenure.lose(f"the group can't be watched: {error}")
         finally:
             feed.cancel()
+            self.tenure.lose("the group is watched no more")
 
 
 async def lead(core: Core, group: str, agent: KeptAgent, timeout_s: float) -> HeldLeadership:
@@ -95,6 +106,9 @@ async def _elected(
 ) -> HeldLeadership | None:
     """Campaign with the agent's present id; None if the agent got another one meanwhile."""
     agent_id = agent.agent_id
+    withdrawal = core.withdrawals.pop((group, agent_id), None)
+    if withdrawal is not None:  # of an earlier campaign: it must not end this one
+        await asyncio.wait((withdrawal,))
     # Watched before asked for, so that no change between the two is missed.
     feed = await core.watch_election(group, None, timeout_s, gap_is_error=False)
     items = feed.items()
@@ -106,8 +120,10 @@ async def _elected(
         await asyncio.wait((won, replaced), return_when=asyncio.FIRST_COMPLETED)
         if won.done():
             state = won.result()
-            held = HeldLeadership(core, await agent.certain_life(), state)
-            held.follow(feed, items)
+            life = await _certain_life(agent, agent_id)
+            if life.held:
+                held = HeldLeadership(core, life, state)
+                held.follow(feed, items)
         else:
             replaced.result()
         return held
@@ -116,7 +132,18 @@ async def _elected(
         replaced.cancel()
         if held is None:
             feed.cancel()
-            core.background.start(_withdraw(core, group, agent_id))
+            core.withdrawals[group, agent_id] = core.background.start(
+                _withdraw(core, group, agent_id)
+            )
+
+
+async def _certain_life(agent: KeptAgent, agent_id: str) -> Tenure:
+    """The agent's life, waited for while nobody can say; lost if it has another id by now."""
+    while True:
+        life = await agent.certain_life(agent_id)
+        if life.held or agent.agent_id != agent_id or not agent.membership.held:
+            return life
+        await asyncio.sleep(RETRY_PAUSE_S)
 
 
 async def _won(
@@ -125,15 +152,16 @@ async def _won(
     state = await core.campaign(group, agent_id, timeout_s)
     if state.leader_agent_id == agent_id:
         return state
+    term = state.term
     async for state in _states(items):
-        if state.leader_agent_id == agent_id:
+        if state.term >= term and state.leader_agent_id == agent_id:
             return state
     raise errors.Unavailable(f"lead: the watch of group {group!r} has ended")
 
 
 async def _withdraw(core: Core, group: str, agent_id: str) -> None:
     with contextlib.suppress(errors.AgentKeeperError):  # the candidacy ends with the agent
-        await core.resign(group, agent_id, RESIGN_TIMEOUT_S)
+        await core.resign(group, agent_id, math.inf)
 
 
 async def _states(items: Items) -> AsyncGenerator[ElectionState, None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import zlib
 
 from agentkeeper import errors
 from agentkeeper._pb import agentkeeper_pb2 as pb
@@ -18,9 +20,9 @@ FINAL = frozenset({"superseded", "deregistered"})
 logger = logging.getLogger("agentkeeper")
 
 
-def heartbeat_interval_s(ttl: int) -> int:
+def heartbeat_interval_s(ttl: int) -> float:
     """How often an agent of this ttl (seconds) heartbeats."""
-    return max(1, (ttl or DEFAULT_TTL_SECONDS) // 2)
+    return max(1, (ttl or DEFAULT_TTL_SECONDS) // 2) if ttl != 1 else 0.5
 
 
 class KeptAgent:
@@ -50,21 +52,35 @@ class KeptAgent:
         """Register an agent and keep it alive from then on. Raises what calls raise."""
         agent = cls(core, request, reregister=reregister)
         await agent._enter(timeout_s)
-        agent._beating = core.background.start(agent._beat())
+        agent._start_beating()
         return agent
 
     async def deregister(self, timeout_s: float) -> None:
         """End the agent; harmless when repeated.
 
-        Raises NotFound if the cluster has declared it dead before, and what calls raise.
+        From now on nothing that it holds is counted on. Raises NotFound if the cluster has declared
+        it dead before, and what calls raise: it then lives on until it is asked again.
         """
-        if self._beating is not None:
-            self._beating.cancel()
-        if not self._deregistered:
+        if self._deregistered:
+            return
+        self._stop_beating()
+        self.life.lose("the agent is being deregistered")
+        try:
             await self._core.deregister(self.agent_id, timeout_s)
-            self._deregistered = True
-            self.membership.give_back()
-            self._end("deregistered")
+        except errors.NotFound:
+            self._end("declared dead before it deregistered")
+            raise
+        except BaseException:
+            self._start_beating()
+            raise
+        self._deregistered = True
+        self.membership.give_back()
+        self._end("deregistered")
+
+    def undo(self) -> None:
+        """End the agent without waiting, as nobody has use for it. On the loop only."""
+        self._stop_beating()
+        self._core.background.start(self._leave())
 
     async def replaced(self, former_id: str) -> None:
         """Wait until the agent has another id than `former_id`. Raises AgentLost if it is over."""
@@ -84,12 +100,16 @@ class KeptAgent:
         self._heard(sent_s)
         self._tell()
 
-    async def certain_life(self) -> Tenure:
-        """The agent's life, made sure of by a heartbeat if it was in doubt."""
-        if not self.life.held:
+    async def certain_life(self, agent_id: str) -> Tenure:
+        """The life of the agent under that id, made sure of by a heartbeat if it was in doubt."""
+        if not self.life.held and not self._deregistered:
             with contextlib.suppress(errors.AgentKeeperError):
                 await self._heartbeat()
-        return self.life
+        if self.agent_id == agent_id:
+            return self.life
+        over = Tenure(self._core.clock)
+        over.lose(f"agent {agent_id} is dead")
+        return over
 
     async def _heartbeat(self) -> None:
         agent_id, sent_s = self.agent_id, self._core.clock()
@@ -97,7 +117,19 @@ class KeptAgent:
         if agent_id == self.agent_id:
             self._heard(sent_s)
 
+    async def _leave(self) -> None:
+        with contextlib.suppress(errors.AgentKeeperError):  # it ends without its heartbeats too
+            await self.deregister(self._ttl_s)
+
+    def _start_beating(self) -> None:
+        self._beating = self._core.background.start(self._beat())
+
+    def _stop_beating(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+
     def _end(self, why: str) -> None:
+        self.membership.lose(why)
         self._core.agents.pop(self.agent_id, None)
         self.life.lose(f"agent {self.agent_id} is dead: {why}")
         self._tell()
@@ -115,7 +147,7 @@ class KeptAgent:
 
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
-        due_s = loop.time() + self._interval_s
+        due_s = loop.time() + self._first_s()
         while True:
             await asyncio.sleep(due_s - loop.time())
             due_s = max(due_s, loop.time()) + self._interval_s
@@ -124,37 +156,48 @@ class KeptAgent:
             except errors.NotFound:
                 if not await self._died():
                     return
-                due_s = loop.time() + self._interval_s
+                due_s = loop.time() + self._first_s()
             except errors.AgentKeeperError as error:
                 # The agent lives on if a later one arrives in time.
                 logger.warning("heartbeat of agent %s failed: %s", self.agent_id, error)
+                if isinstance(error, errors.Overloaded):
+                    due_s = loop.time() + min(RETRY_PAUSE_S, self._interval_s)
             except Exception:
                 # Whatever it is, the agent must not die of it.
                 logger.exception("heartbeat of agent %s failed", self.agent_id)
 
+    def _first_s(self) -> float:
+        """When to begin, so that agents registered together don't all beat together."""
+        share = zlib.crc32(self.agent_id.encode()) / 2**32
+        return self._interval_s * (1.0 + share) / 2
+
     async def _died(self) -> bool:
         """The agent is DEAD: register it again if that is wanted; False if it is not."""
+        self.life.lose(f"agent {self.agent_id} is dead")
         why = await self._why_dead()
-        self.life.lose(f"agent {self.agent_id} is dead: {why}")
         logger.warning("agent %s is dead to the cluster: %s", self.agent_id, why)
         while self._reregister and why not in FINAL:
             try:
-                await self._enter(self._ttl_s)
-            except errors.Refused as error:
+                # For as long as it takes: given up and begun anew, it might meet its own ghost.
+                await self._enter(math.inf)
+            except (errors.Overloaded, errors.OutcomeUnknown, errors.Unavailable) as error:
+                logger.warning("agent %s is not registered again yet: %s", self.agent_id, error)
+                await asyncio.sleep(RETRY_PAUSE_S)
+            except errors.AgentKeeperError as error:
                 why = f"{why}; could not be registered again: {error}"
                 logger.error("agent %s %s", self.agent_id, why)
                 break
-            except errors.AgentKeeperError as error:
-                logger.warning("agent %s is not registered again yet: %s", self.agent_id, error)
-                await asyncio.sleep(RETRY_PAUSE_S)
             else:
                 return True
-        self.membership.lose(why)
         self._end(why)
         return False
 
     async def _why_dead(self) -> str:
-        try:
-            return (await self._core.get_agent(self.agent_id, self._interval_s)).reason or "dead"
-        except errors.AgentKeeperError:
-            return "dead"  # forgotten by now, or nobody can say
+        while True:
+            try:
+                return (await self._core.get_agent(self.agent_id, math.inf)).reason or "dead"
+            except errors.Refused:
+                return "dead"  # forgotten by now
+            except errors.AgentKeeperError:
+                # Without knowing, a superseded agent might be registered again.
+                await asyncio.sleep(RETRY_PAUSE_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -11,6 +12,8 @@ from agentkeeper import errors
 from agentkeeper.client.io_thread import IoThread, shared_io_thread
 
 T = TypeVar("T")
+Undo = Callable[[T], object]
+"""Undoes what work on the I/O thread has come to. On that thread; returns at once."""
 
 
 class Runner:
@@ -33,23 +36,60 @@ class Runner:
         return self._io.clock
 
     @property
+    def on_io_thread(self) -> bool:
+        """Whether the caller runs on the I/O thread."""
+        return self._io.is_current()
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
 
-    def start(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Start `coroutine` and return at once. Raises ClientClosed."""
+    def start(
+        self, coroutine: Coroutine[Any, Any, T], undo: Undo[T] | None = None
+    ) -> concurrent.futures.Future[T]:
+        """Start `coroutine` and return at once. Raises ClientClosed.
+
+        If the future is cancelled too late to end the work, `undo` gets what it returned.
+        """
         if self._closed:
             coroutine.close()
             raise errors.ClientClosed("the client is closed")
         if self._io.is_current():
             coroutine.close()
             raise RuntimeError("the SDK's I/O thread must not wait for itself")
+        future: concurrent.futures.Future[T] | None = None
+
+        def done(task: asyncio.Task[T]) -> None:
+            # Called after the future was told: it is cancelled by now, or never will be.
+            undone = future is not None and future.cancelled()
+            if undo and undone and not task.cancelled() and task.exception() is None:
+                undo(task.result())
+
         try:
-            return self._io.submit(self._tracked(coroutine))
+            future = self._io.submit(self._tracked(coroutine, done if undo else None))
         except errors.ClientClosed:
             coroutine.close()
             raise
+        return future
+
+    def give_up(self, future: concurrent.futures.Future[T], undo: Undo[T] | None) -> None:
+        """Cancel work that nobody waits for; if it has returned already, `undo` gets what.
+
+        On any thread.
+        """
+        over = not future.cancel() and not future.cancelled()
+        if undo is not None and over and future.exception() is None:
+            self.post(lambda: undo(future.result()))
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Let the I/O thread call `function` soon; nobody waits. On any thread, also that one.
+
+        Where the client is closed or the I/O thread is gone, there is nothing left to do.
+        """
+        if not self._closed:
+            with contextlib.suppress(RuntimeError):
+                self._io.loop.call_soon_threadsafe(function)
 
     def close(self, farewell: Coroutine[Any, Any, None]) -> None:
         """Cancel everything under way, run `farewell`, refuse what comes later.
@@ -65,9 +105,15 @@ class Runner:
         except (errors.ClientClosed, concurrent.futures.CancelledError):
             farewell.close()
 
-    async def _tracked(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def _tracked(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        done: Callable[[asyncio.Task[T]], None] | None,
+    ) -> T:
         task = asyncio.current_task()
         assert task is not None
+        if done is not None:
+            task.add_done_callback(done)
         if self._closed:  # meanwhile: nobody would end the task any more
             coroutine.close()
             raise errors.ClientClosed("the client is closed")

@@ -223,15 +223,16 @@ class SharedStream:
         if call.answer.done():
             return
         self._forget(call)
+        unheard_s = self._loop.time() - call.made_at if self._heard_at < call.made_at else 0.0
+        silent = unheard_s >= SILENCE_S
         if call.written:
             details = f"{self._endpoint} did not answer in time"
-            failure = Failure(grpc.StatusCode.DEADLINE_EXCEEDED, details, unreachable=True)
+            failure = Failure(grpc.StatusCode.DEADLINE_EXCEEDED, details, unreachable=silent)
         else:
-            failure = self._failure("the request could not be sent in time", unreachable=True)
+            failure = self._failure("the request could not be sent in time", unreachable=silent)
             failure.definite = True
         call.answer.set_exception(failure)
-        unheard_s = self._loop.time() - call.made_at if self._heard_at < call.made_at else 0.0
-        if unheard_s >= SILENCE_S:
+        if silent:
             self._end(self._failure("the stream is silent", unreachable=True))
 
     def _forget(self, call: _Waiting) -> None:

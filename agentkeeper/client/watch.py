@@ -18,6 +18,7 @@ from agentkeeper.client.retry import Verdict
 from agentkeeper.client.transport import EventStream, Failure
 from agentkeeper.types import WatchEvent, WatchGap
 
+AFTER_FIELD = "after_sequence"
 SEQUENCE_KEY = "agentkeeper-sequence"
 
 # Refusals that end a stream and not the subscription: too slow, or behind what is kept.
@@ -110,6 +111,13 @@ class EventFeed:
             except errors.Compacted as error:
                 if not self._skip_to(error.oldest):
                     raise
+            except errors.InvalidArgument as error:
+                if error.field != AFTER_FIELD or not self._position:
+                    raise
+                # It has never been there: the daemon has lost its memory, and counts anew.
+                self._gap = WatchGap(self._position, 1)
+                self._position = None if self._begins_with_state else 0
+                self._last_sequence = 0
             except errors.Overloaded:
                 await asyncio.sleep(retry.pause_s(attempts))
                 attempts += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -31,7 +32,7 @@ from agentkeeper.client.convert import name_conflict_to
 from agentkeeper.client.core import Core
 from agentkeeper.client.embedded import EmbeddedDaemon
 from agentkeeper.client.endpoints import DEFAULT_PORT, Endpoints
-from agentkeeper.client.grpc_transport import GrpcTransport
+from agentkeeper.client.grpc_transport import StreamTransport
 from agentkeeper.client.io_thread import IoThread
 from agentkeeper.client.presence import KeptAgent
 from agentkeeper.client.runner import Runner
@@ -72,7 +73,7 @@ class AsyncAgentKeeperClient(AsyncOperations):
         elif isinstance(endpoints, str):
             endpoints = [part for part in endpoints.split(",") if part.strip()]
         runner = Runner()
-        core = Core(GrpcTransport(), Endpoints(endpoints, time.monotonic), runner.clock)
+        core = Core(StreamTransport(), Endpoints(endpoints, time.monotonic), runner.clock)
         self._set_up(core, runner, timeout)
 
     @classmethod
@@ -108,7 +109,7 @@ class AsyncAgentKeeperClient(AsyncOperations):
         client = cls("127.0.0.1", daemon.port)
         client._daemon = daemon
         # Also when nobody closes the client: when it is collected or the interpreter exits.
-        weakref.finalize(client, daemon.stop)
+        weakref.finalize(client, _stop_aside, daemon, client._runner)
         return client
 
     async def close(self) -> None:
@@ -167,7 +168,8 @@ class AsyncAgentKeeperClient(AsyncOperations):
         registering = KeptAgent.register(
             self._core, request, self._limit(timeout), reregister=reregister
         )
-        return AsyncAgentHandle(self, await run(self._runner, registering), on_lost)
+        kept = await run(self._runner, registering, KeptAgent.undo)
+        return AsyncAgentHandle(self, kept, on_lost)
 
     @entering_if_any
     async def acquire_lease(
@@ -203,7 +205,7 @@ class AsyncAgentKeeperClient(AsyncOperations):
             keep_alive=keep_alive,
             timeout_s=limit_s,
         )
-        held = await run(self._runner, acquiring)
+        held = await run(self._runner, acquiring, holding.undo)
         return None if held is None else AsyncLeaseHandle(self, held, on_lost)
 
     @entering
@@ -222,7 +224,8 @@ class AsyncAgentKeeperClient(AsyncOperations):
         AgentLost if the agent dies meanwhile.
         """
         limit_s = math.inf if timeout is None else timeout
-        held = await run(self._runner, leading.lead(self._core, group, agent._kept, limit_s))
+        campaigning = leading.lead(self._core, group, agent._kept, limit_s)
+        held = await run(self._runner, campaigning, leading.HeldLeadership.undo)
         return AsyncLeadership(self, held, on_lost)
 
     def worker(
@@ -244,6 +247,7 @@ class AsyncAgentKeeperClient(AsyncOperations):
 
     # ------------------------------------------------------------ events
 
+    @entering
     async def watch(
         self,
         topics: Sequence[str],
@@ -264,6 +268,7 @@ class AsyncAgentKeeperClient(AsyncOperations):
         stream = await self.events(topics, after=after, on_gap=on_gap, timeout=timeout).opened()
         return AsyncSubscription(stream, callback, on_gap)
 
+    @entering
     async def watch_election(
         self,
         group: str,
@@ -321,3 +326,11 @@ class AsyncAgentKeeperClient(AsyncOperations):
     ) -> AsyncEventStream:
         opening = EventBuffer.of(open_feed, self._core.background)
         return AsyncEventStream(self._runner, opening, on_gap)
+
+
+def _stop_aside(daemon: EmbeddedDaemon, runner: Runner) -> None:
+    """Stop a daemon, which takes a while: not on the I/O thread, where the collector may run."""
+    if runner.on_io_thread:
+        threading.Thread(target=daemon.stop, name="agentkeeper-stop").start()
+    else:
+        daemon.stop()

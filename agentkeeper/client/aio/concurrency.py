@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from agentkeeper import errors
-from agentkeeper.client.runner import Runner
+from agentkeeper.client.runner import Runner, Undo
 from agentkeeper.client.tenure import Tenure
 
 P = ParamSpec("P")
@@ -27,17 +27,20 @@ EnteredT = TypeVar("EnteredT", bound="_Enterable")
 logger = logging.getLogger("agentkeeper")
 
 
-async def run(runner: Runner, work: Coroutine[Any, Any, T]) -> T:
+async def run(runner: Runner, work: Coroutine[Any, Any, T], undo: Undo[T] | None = None) -> T:
     """Run `work` on the I/O thread and return what it returns; cancelling cancels it.
 
-    Raises what it raises, and ClientClosed if the client is closed meanwhile.
+    Raises what it raises, and ClientClosed if the client is closed meanwhile. `undo` gets what it
+    has returned if the cancelling came too late.
     """
-    future = runner.start(work)
+    cancelled_before = _cancelled()
+    future = runner.start(work, undo)
     try:
         return await asyncio.wrap_future(future)
     except asyncio.CancelledError:
-        if future.cancelled() and not _is_cancelled():
+        if future.cancelled() and _cancelled() == cancelled_before:
             raise _closed() from None
+        runner.give_up(future, undo)
         raise
 
 
@@ -47,30 +50,35 @@ class AsyncBegun(Generic[T]):
     def __init__(self, runner: Runner, work: Coroutine[Any, Any, T]) -> None:
         self._runner = runner
         self._future = runner.start(work)
+        self._here: dict[asyncio.AbstractEventLoop, asyncio.Future[T]] = {}
+        """As awaited in each event loop: one for all who wait there."""
 
     async def result(self) -> T:
         """What the work returns. Raises as `run` does; cancelling does not end the work."""
+        cancelled_before = _cancelled()
+        loop = asyncio.get_running_loop()
+        here = self._here.get(loop)
+        if here is None:
+            here = self._here[loop] = asyncio.wrap_future(self._future)
         try:
-            return await asyncio.shield(asyncio.wrap_future(self._future))
+            return await asyncio.shield(here)
         except asyncio.CancelledError:
-            if self._future.cancelled() and not _is_cancelled():
+            if self._future.cancelled() and _cancelled() == cancelled_before:
                 raise _closed() from None
             raise
 
-    def undo(self, undo: Callable[[T], Coroutine[Any, Any, None]]) -> None:
-        """Cancel the work; if it has a result already, run `undo` with it. On any thread."""
-        if self._future.cancel() or self._future.exception() is not None:
-            return
-        with contextlib.suppress(errors.ClientClosed, RuntimeError):  # then there is nothing left
-            self._runner.start(undo(self._future.result()))
+    def undo(self, undo: Undo[T]) -> None:
+        """Cancel the work; if it has a result already, `undo` gets it. On any thread."""
+        self._runner.give_up(self._future, undo)
 
     def await_if_blocking(self) -> None:
         """Nothing to do here: this face never blocks."""
 
 
-def _is_cancelled() -> bool:
+def _cancelled() -> int:
+    """How often the running task was asked to end."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return 0 if task is None else task.cancelling()
 
 
 def _closed() -> errors.ClientClosed:
@@ -114,6 +122,13 @@ def _keep(task: asyncio.Task[Any]) -> None:
     task.add_done_callback(_kept.discard)
 
 
+def ends_me(error: BaseException) -> bool:
+    """Whether what came out of a function of the user's is meant for whoever runs it."""
+    if isinstance(error, asyncio.CancelledError):
+        return _cancelled() > 0
+    return not isinstance(error, Exception)
+
+
 class AsyncLossSignal:
     """Whether something that was held is lost. True for good once it is; may be waited for.
 
@@ -136,18 +151,18 @@ class AsyncLossSignal:
         return self._tenure.reason
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is lost, for `timeout` seconds at most; return whether it is."""
+        """Wait until it is lost or given back, `timeout` seconds at most; return if it is lost."""
         loop = asyncio.get_running_loop()
-        lost = asyncio.Event()
+        over = asyncio.Event()
 
         def tell() -> None:
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(lost.set)
+                loop.call_soon_threadsafe(over.set)
 
-        self._tenure.on_lost(tell)
+        self._tenure.on_end(tell)
         try:
             async with asyncio.timeout(timeout):
-                await lost.wait()
+                await over.wait()
         except TimeoutError:
             pass
         finally:
@@ -235,8 +250,8 @@ class _Enterable(Protocol):
     ) -> None: ...
 
 
-class Entering(Generic[T, EnteredT]):
-    """What may be awaited for a handle, or entered to have the handle for a block.
+class Entering(Coroutine[Any, Any, T], Generic[T, EnteredT]):
+    """A coroutine that gives a handle, and that may be entered to have the handle for a block.
 
     Awaiting gives None where there is no handle to be had; entering raises TypeError then.
     """
@@ -247,6 +262,18 @@ class Entering(Generic[T, EnteredT]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        """As of a coroutine."""
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """As of a coroutine."""
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """As of a coroutine."""
+        self._coroutine.close()
 
     async def __aenter__(self) -> EnteredT:
         self._entered = await self._coroutine

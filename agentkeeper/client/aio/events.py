@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
@@ -37,6 +38,7 @@ class AsyncEventStream:
         self._on_gap = on_gap
         self._taking: AsyncBegun[list[WatchEvent | WatchGap]] | None = None
         self._ready: deque[WatchEvent | WatchGap] = deque()
+        self._lock = threading.Lock()
         # Also when nobody closes it: a loop over it may just be left.
         self._finalizer = weakref.finalize(self, self._opening.undo, EventBuffer.close)
         self._opening.await_if_blocking()
@@ -60,15 +62,28 @@ class AsyncEventStream:
 
     async def next_item(self) -> WatchEvent | WatchGap | None:
         """Wait for the next event or gap; None once the stream is closed."""
-        if not self._ready and not self.closed:
-            if self._taking is None:
-                buffer = await self._opening.result()
-                self._taking = AsyncBegun(self._runner, buffer.take())
-            self._ready.extend(await self._taking.result())
-            self._taking = None
-        if self._runner.closed:
-            raise errors.ClientClosed("the client is closed")
-        return self._ready.popleft() if self._ready and not self.closed else None
+        try:
+            buffer = await self._opening.result()
+            while not self.closed:
+                if self._runner.closed:
+                    raise errors.ClientClosed("the client is closed")
+                with self._lock:
+                    if self._ready:
+                        return self._ready.popleft()
+                    if self._taking is None:
+                        self._taking = AsyncBegun(self._runner, buffer.take())
+                    taking = self._taking
+                items = await taking.result()
+                with self._lock:
+                    if self._taking is taking:  # else another one who waited has them
+                        self._taking = None
+                        self._ready.extend(items)
+                if not items:
+                    return None
+        except errors.ClientClosed:
+            if not self.closed or self._runner.closed:
+                raise
+        return None
 
     async def opened(self) -> Self:
         """Wait until everything that happens from now on will be yielded; raise if it won't."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Coroutine
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -15,6 +15,7 @@ from agentkeeper.client.aio.concurrency import (
     AsyncFlag,
     AsyncLossSignal,
     Handler,
+    ends_me,
     invoke,
     on_signals,
     run,
@@ -98,6 +99,7 @@ class AsyncWorker:
         self._limit_s = client._limit(None)
         self._stop_asked = AsyncFlag()
         self._slots: list[AsyncBackground] = []
+        self._started = self._stopped = False
         self._error: errors.AgentKeeperError | None = None
 
     @property
@@ -113,13 +115,18 @@ class AsyncWorker:
         """
         with on_signals(self.stop):
             self._start()
-            await self._stop_asked.wait()
-            await self._drain()
+            try:
+                await self._stop_asked.wait()
+                await self._drain()
+            except BaseException:  # cancelled or interrupted: nobody is there to wait any more
+                self._abandon()
+                raise
         if self._error is not None:
             raise self._error
 
     def stop(self) -> None:
         """Tell the worker to drain; returns at once. From any thread, or a signal handler."""
+        self._stopped = True
         self._stop_asked.set()
 
     async def __aenter__(self) -> Self:
@@ -138,63 +145,71 @@ class AsyncWorker:
             raise self._error
 
     def _start(self) -> None:
-        if self._slots:
+        if self._started:
             raise RuntimeError("a worker runs once")
-        self._slots = [
-            AsyncBackground(self._work, f"agentkeeper-worker-{number}")
-            for number in range(self._concurrency)
-        ]
+        self._started = True
+        if not self._stopped:
+            self._slots = [
+                AsyncBackground(self._work, f"agentkeeper-worker-{number}")
+                for number in range(self._concurrency)
+            ]
 
     async def _drain(self) -> None:
-        with contextlib.suppress(errors.ClientClosed):
-            await self._call(self._claims.stop())
+        self._client._runner.post(self._claims.stop)
         end_s = time.monotonic() + self._drain_timeout
         unfinished = [
             slot for slot in self._slots if not await slot.join(max(0.0, end_s - time.monotonic()))
         ]
         if unfinished:
             logger.warning("%d tasks were not done in time to stop", len(unfinished))
-            with contextlib.suppress(errors.ClientClosed):
-                await self._call(self._claims.abandon())
-            for slot in unfinished:
-                slot.abandon()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Leave what is not done to others."""
+        self._client._runner.post(self._claims.abandon)
+        for slot in self._slots:
+            slot.abandon()
 
     async def _work(self) -> None:
         """Do one task after the other."""
         try:
             while (claim := await self._call(self._claims.next())) is not None:
-                await self._handle(claim)
+                try:
+                    await self._handle(claim)
+                finally:
+                    self._client._runner.post(partial(self._claims.done_with, claim))
         except errors.AgentKeeperError as error:
             self._error = self._error or error
-            self.stop()
+        finally:
+            self.stop()  # with one slot less, for a reason that others will meet too
 
     async def _handle(self, claim: HeldClaim) -> None:
         output, failure = await self._outcome(claim)
+        if failure is not None and claim.tenure.lost:
+            return None  # no failure of the task's: somebody else does it
         try:
             if failure is None:
                 try:
-                    await self._call(claim.complete(output, self._limit_s))
+                    return await self._call(claim.complete(output, self._limit_s))
                 except errors.InvalidArgument as error:  # too large an output, most likely
                     failure = error
-            if failure is not None:
-                await self._call(claim.fail(_text(failure), self._limit_s))
+            await self._call(claim.fail(_text(failure), self._limit_s))
         except errors.ClientClosed:
             raise
         except errors.AgentKeeperError as error:
             # If it is not done, whoever gets it next does it.
             task_id = claim.task.id
             logger.warning("the outcome of task %s could not be reported: %s", task_id, error)
-        finally:
-            with contextlib.suppress(errors.ClientClosed):
-                await self._call(self._claims.done_with(claim))
 
-    async def _outcome(self, claim: HeldClaim) -> tuple[bytes, Exception | None]:
+    async def _outcome(self, claim: HeldClaim) -> tuple[bytes, BaseException | None]:
         """What the handler makes of the task: its output, or how it failed."""
         try:
             output = await invoke(self._handler, AsyncTaskHandle(claim))
             if output is not None and not isinstance(output, bytes):
                 raise TypeError(f"the handler returned {type(output).__name__}, not bytes or None")
-        except Exception as error:
+        except BaseException as error:
+            if ends_me(error):
+                raise
             logger.warning("task %s has failed", claim.task.id, exc_info=True)
             return b"", error
         return output or b"", None
@@ -203,9 +218,12 @@ class AsyncWorker:
         return await run(self._client._runner, work)
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     """The error as a task's failure reason can carry it."""
-    text = f"{type(error).__name__}: {error}"
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # its own text is at fault too
+        text = type(error).__name__
     printable = "".join(
         c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -19,7 +20,7 @@ from agentkeeper.client.convert import name_conflict_to
 from agentkeeper.client.core import Core
 from agentkeeper.client.embedded import EmbeddedDaemon
 from agentkeeper.client.endpoints import DEFAULT_PORT, Endpoints
-from agentkeeper.client.grpc_transport import GrpcTransport
+from agentkeeper.client.grpc_transport import StreamTransport
 from agentkeeper.client.io_thread import IoThread
 from agentkeeper.client.presence import KeptAgent
 from agentkeeper.client.runner import Runner
@@ -73,7 +74,7 @@ class AgentKeeperClient(Operations):
         elif isinstance(endpoints, str):
             endpoints = [part for part in endpoints.split(",") if part.strip()]
         runner = Runner()
-        core = Core(GrpcTransport(), Endpoints(endpoints, time.monotonic), runner.clock)
+        core = Core(StreamTransport(), Endpoints(endpoints, time.monotonic), runner.clock)
         self._set_up(core, runner, timeout)
 
     @classmethod
@@ -109,7 +110,7 @@ class AgentKeeperClient(Operations):
         client = cls("127.0.0.1", daemon.port)
         client._daemon = daemon
         # Also when nobody closes the client: when it is collected or the interpreter exits.
-        weakref.finalize(client, daemon.stop)
+        weakref.finalize(client, _stop_aside, daemon, client._runner)
         return client
 
     def close(self) -> None:
@@ -168,7 +169,8 @@ class AgentKeeperClient(Operations):
         registering = KeptAgent.register(
             self._core, request, self._limit(timeout), reregister=reregister
         )
-        return AgentHandle(self, run(self._runner, registering), on_lost)
+        kept = run(self._runner, registering, KeptAgent.undo)
+        return AgentHandle(self, kept, on_lost)
 
     @entering_if_any
     def acquire_lease(
@@ -204,7 +206,7 @@ class AgentKeeperClient(Operations):
             keep_alive=keep_alive,
             timeout_s=limit_s,
         )
-        held = run(self._runner, acquiring)
+        held = run(self._runner, acquiring, holding.undo)
         return None if held is None else LeaseHandle(self, held, on_lost)
 
     @entering
@@ -223,7 +225,8 @@ class AgentKeeperClient(Operations):
         AgentLost if the agent dies meanwhile.
         """
         limit_s = math.inf if timeout is None else timeout
-        held = run(self._runner, leading.lead(self._core, group, agent._kept, limit_s))
+        campaigning = leading.lead(self._core, group, agent._kept, limit_s)
+        held = run(self._runner, campaigning, leading.HeldLeadership.undo)
         return Leadership(self, held, on_lost)
 
     def worker(
@@ -243,6 +246,7 @@ class AgentKeeperClient(Operations):
 
     # ------------------------------------------------------------ events
 
+    @entering
     def watch(
         self,
         topics: Sequence[str],
@@ -263,6 +267,7 @@ class AgentKeeperClient(Operations):
         stream = self.events(topics, after=after, on_gap=on_gap, timeout=timeout).opened()
         return Subscription(stream, callback, on_gap)
 
+    @entering
     def watch_election(
         self,
         group: str,
@@ -320,3 +325,11 @@ class AgentKeeperClient(Operations):
     ) -> EventStream:
         opening = EventBuffer.of(open_feed, self._core.background)
         return EventStream(self._runner, opening, on_gap)
+
+
+def _stop_aside(daemon: EmbeddedDaemon, runner: Runner) -> None:
+    """Stop a daemon, which takes a while: not on the I/O thread, where the collector may run."""
+    if runner.on_io_thread:
+        threading.Thread(target=daemon.stop, name="agentkeeper-stop").start()
+    else:
+        daemon.stop()

@@ -8,13 +8,14 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import logging
+import queue
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
 from agentkeeper import errors
-from agentkeeper.client.runner import Runner
+from agentkeeper.client.runner import Runner, Undo
 from agentkeeper.client.tenure import Tenure
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,19 +24,20 @@ T = TypeVar("T")
 logger = logging.getLogger("agentkeeper")
 
 
-def run(runner: Runner, work: Coroutine[Any, Any, T]) -> T:
+def run(runner: Runner, work: Coroutine[Any, Any, T], undo: Undo[T] | None = None) -> T:
     """Run `work` on the I/O thread and return what it returns.
 
     Raises what it raises, and ClientClosed if the client is closed meanwhile. Whatever interrupts
-    the waiting thread (Ctrl-C) cancels the work.
+    the waiting thread (Ctrl-C) cancels the work; `undo` gets what it has returned if that came too
+    late.
     """
-    future = runner.start(work)
+    future = runner.start(work, undo)
     try:
         return future.result()
     except concurrent.futures.CancelledError:
         raise _closed() from None
     except BaseException:
-        future.cancel()
+        runner.give_up(future, undo)
         raise
 
 
@@ -53,12 +55,9 @@ class Begun(Generic[T]):
         except concurrent.futures.CancelledError:
             raise _closed() from None
 
-    def undo(self, undo: Callable[[T], Coroutine[Any, Any, None]]) -> None:
-        """Cancel the work; if it has a result already, run `undo` with it. On any thread."""
-        if self._future.cancel() or self._future.exception() is not None:
-            return
-        with contextlib.suppress(errors.ClientClosed, RuntimeError):  # then there is nothing left
-            self._runner.start(undo(self._future.result()))
+    def undo(self, undo: Undo[T]) -> None:
+        """Cancel the work; if it has a result already, `undo` gets it. On any thread."""
+        self._runner.give_up(self._future, undo)
 
     def await_if_blocking(self) -> None:
         """Wait for the result already."""
@@ -88,10 +87,36 @@ def notifier(function: Callable[[T], object], argument: T) -> Callable[[], None]
         except Exception:
             logger.exception("a callback raised")
 
-    def notify() -> None:
-        threading.Thread(target=call, name="agentkeeper-callback", daemon=True).start()
+    _start_starter()
+    return lambda: _calls.put(call)
 
-    return notify
+
+_calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+_starters: list[threading.Thread] = []
+_starting = threading.Lock()
+
+
+def _start_starter() -> None:
+    with _starting:
+        if not _starters:
+            starter = threading.Thread(target=_start_calls, name="agentkeeper-calls", daemon=True)
+            _starters.append(starter)
+            starter.start()
+
+
+def _start_calls() -> None:
+    """Start a thread for each callback: that takes longer than the I/O thread has to spare."""
+    while True:
+        call = _calls.get()
+        try:
+            threading.Thread(target=call, name="agentkeeper-callback", daemon=True).start()
+        except RuntimeError:
+            logger.exception("a callback could not be called")
+
+
+def ends_me(error: BaseException) -> bool:
+    """Whether what came out of a function of the user's is meant for whoever runs it: never."""
+    return False
 
 
 class LossSignal:
@@ -116,13 +141,13 @@ class LossSignal:
         return self._tenure.reason
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is lost, for `timeout` seconds at most; return whether it is."""
-        lost = threading.Event()
-        self._tenure.on_lost(lost.set)
+        """Wait until it is lost or given back, `timeout` seconds at most; return if it is lost."""
+        over = threading.Event()
+        self._tenure.on_end(over.set)
         try:
-            lost.wait(timeout)
+            over.wait(timeout)
         finally:
-            self._tenure.forget(lost.set)
+            self._tenure.forget(over.set)
         return self.is_set()
 
     def __repr__(self) -> str:

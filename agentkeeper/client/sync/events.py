@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
 from collections import deque
 from collections.abc import Coroutine, Iterator
@@ -38,6 +39,7 @@ class EventStream:
         self._on_gap = on_gap
         self._taking: Begun[list[WatchEvent | WatchGap]] | None = None
         self._ready: deque[WatchEvent | WatchGap] = deque()
+        self._lock = threading.Lock()
         # Also when nobody closes it: a loop over it may just be left.
         self._finalizer = weakref.finalize(self, self._opening.undo, EventBuffer.close)
         self._opening.await_if_blocking()
@@ -61,15 +63,28 @@ class EventStream:
 
     def next_item(self) -> WatchEvent | WatchGap | None:
         """Wait for the next event or gap; None once the stream is closed."""
-        if not self._ready and not self.closed:
-            if self._taking is None:
-                buffer = self._opening.result()
-                self._taking = Begun(self._runner, buffer.take())
-            self._ready.extend(self._taking.result())
-            self._taking = None
-        if self._runner.closed:
-            raise errors.ClientClosed("the client is closed")
-        return self._ready.popleft() if self._ready and not self.closed else None
+        try:
+            buffer = self._opening.result()
+            while not self.closed:
+                if self._runner.closed:
+                    raise errors.ClientClosed("the client is closed")
+                with self._lock:
+                    if self._ready:
+                        return self._ready.popleft()
+                    if self._taking is None:
+                        self._taking = Begun(self._runner, buffer.take())
+                    taking = self._taking
+                items = taking.result()
+                with self._lock:
+                    if self._taking is taking:  # else another one who waited has them
+                        self._taking = None
+                        self._ready.extend(items)
+                if not items:
+                    return None
+        except errors.ClientClosed:
+            if not self.closed or self._runner.closed:
+                raise
+        return None
 
     def opened(self) -> Self:
         """Wait until everything that happens from now on will be yielded; raise if it won't."""

@@ -4,8 +4,8 @@ import pytest
 from sdk_story import PATIENCE_S, Way, an_agent, background, eventually
 
 from agentkeeper import AgentLost, AgentStatus, AlreadyExists, NotFound
-from agentkeeper.errors import Unavailable
 from agentkeeper.core import limits
+from agentkeeper.errors import Unavailable
 from agentkeeper.testing import FakeKeeper
 
 

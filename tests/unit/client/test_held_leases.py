@@ -4,7 +4,6 @@ import random
 
 import pytest
 from sdk_story import (
-    LONG_S,
     PATIENCE_S,
     Suspended,
     Way,
@@ -50,10 +49,8 @@ def cast(fake_keeper: FakeKeeper) -> Cast:
 def is_held(lease) -> bool:
     try:
         lease.check()
-    except LeaseLost as error:
-        assert not lease.lost or lease.lost.reason in error.details()
+    except LeaseLost:
         return False
-    assert not lease.lost
     return True
 
 
@@ -499,7 +496,7 @@ def test_leaving_the_block_of_a_lease_that_has_expired_raises(cast: Cast):
 
 
 def test_leaving_the_block_of_a_lease_that_was_taken_raises(cast: Cast):
-    with pytest.raises(StaleToken) as stale, cast.acquire(ttl=10):
+    with pytest.raises(StaleToken) as stale, cast.acquire(ttl=10):  # noqa: PT012
         cast.keeper.advance(11)
         assert cast.rival_gets_it()
     assert isinstance(stale.value, AgentKeeperError)
@@ -507,7 +504,7 @@ def test_leaving_the_block_of_a_lease_that_was_taken_raises(cast: Cast):
 
 
 def test_leaving_the_block_raises_also_if_only_this_side_had_given_it_up(cast: Cast):
-    with pytest.raises(LeaseLost), cast.acquire(ttl=60) as lease:
+    with pytest.raises(LeaseLost), cast.acquire(ttl=60) as lease:  # noqa: PT012
         cast.keeper.advance(59.7)
         assert lease.lost
     assert cast.rival_gets_it(), "and it is free"
@@ -515,7 +512,7 @@ def test_leaving_the_block_raises_also_if_only_this_side_had_given_it_up(cast: C
 
 @pytest.mark.parametrize("taken", [True, False])
 def test_an_exception_under_way_wins(cast: Cast, taken: bool):
-    with pytest.raises(ZeroDivisionError), cast.acquire(ttl=10):
+    with pytest.raises(ZeroDivisionError), cast.acquire(ttl=10):  # noqa: PT012
         cast.keeper.advance(11)
         assert not taken or cast.rival_gets_it()
         raise ZeroDivisionError
@@ -566,14 +563,16 @@ class Walk:
         self.lot = random.Random(seed)
         self.clients = [keeper.client() for _ in range(3)]
         self.ways = [Way(client) for client in self.clients]
-        self.agents = [self.register(number) for number in range(3)]
+        self.agents = [self.register(number, timeout=30) for number in range(3)]
         self.is_cut = [False] * 3
         self.handles = []
         self.grants = 0
         self.waiting = []
+        self.acquiring = []
 
-    def register(self, number: int):
-        return self.clients[number].register("x", "", "1", ttl=self.lot.choice([3, 10, 600]))
+    def register(self, number: int, timeout: float):
+        ttl = self.lot.choice([3, 10, 600])
+        return self.clients[number].register("x", "", "1", ttl=ttl, timeout=timeout)
 
     def step(self) -> None:
         number = self.lot.randrange(3)
@@ -590,10 +589,16 @@ class Walk:
 
     def call(self, number: int, call, *args, **keywords):
         """Make a call, on a thread of its own as its answer may be late; None if it fails."""
+        tasks = self.clients[number]._runner._tasks
+        before = set(tasks)
         calling = background(call, *args, timeout=self.patience_s(number), **keywords)
         while not calling.done():
-            self.keeper.advance(self.lot.choice([0, 0.3, 1]))
+            eventually(lambda: calling.done() or set(tasks) - before, "a call under way")
+            self.keeper.advance(0)
             self.look()
+            if set(tasks) - before:  # it needs time
+                self.keeper.advance(self.lot.choice([0.3, 1]))
+                self.look()
         error = calling.exception()
         assert error is None or isinstance(error, AgentKeeperError), error
         return None if error else calling.result()
@@ -603,21 +608,24 @@ class Walk:
         acquire = self.clients[number].acquire_lease
         agent_id, key = self.agents[number].agent_id, self.lot.choice(self.KEYS)
         keep_alive = self.lot.random() < 0.5
-        self.keep(
-            number, key, self.call(number, acquire, key, agent_id, ttl, keep_alive=keep_alive)
-        )
+        self.acquiring.append((key, agent_id))
+        acquired = self.call(number, acquire, key, agent_id, ttl, keep_alive=keep_alive)
+        self.acquiring.remove((key, agent_id))
+        self.keep(number, key, acquired)
 
     def line(self, number: int) -> None:
         if not self.is_cut[number]:
             client, key = self.clients[number], self.lot.choice(self.KEYS)
             agent_id, wait = self.agents[number].agent_id, self.lot.choice([3, 20])
             waiting = background(client.acquire_lease, key, agent_id, 10, wait=wait)
-            self.waiting.append((number, key, waiting))
+            self.acquiring.append((key, agent_id))
+            self.waiting.append((number, key, agent_id, waiting))
 
     def collect(self) -> None:
-        for entry in [entry for entry in self.waiting if entry[2].done()]:
+        for entry in [entry for entry in self.waiting if entry[3].done()]:
             self.waiting.remove(entry)
-            number, key, waiting = entry
+            number, key, agent_id, waiting = entry
+            self.acquiring.remove((key, agent_id))
             assert waiting.exception() is None or isinstance(waiting.exception(), AgentKeeperError)
             self.keep(number, key, None if waiting.exception() else waiting.result())
 
@@ -654,14 +662,19 @@ class Walk:
     def die(self, number: int) -> None:
         if not self.is_cut[number]:
             self.call(number, self.agents[number].deregister)
-            self.agents[number] = self.register(number)
+            self.agents[number] = self.call(number, self.register, number) or self.agents[number]
 
     def look(self) -> None:
-        """Whoever counts on a lease has it, and nobody else counts on it."""
-        for number, key, handle in self.handles:
+        """Whoever counts on a lease has it, and nobody else counts on it.
+
+        An agent that is just acquiring its own lease anew may have a newer token than it knows.
+        """
+        for _, key, handle in self.handles:
             if is_held(handle):
-                said = (number, handle.lease.holder_agent_id, handle.token, self.keeper.now)
-                assert holder_of(self.keeper, key) == (said[1], said[2]), said
+                agent_id, token = holder_of(self.keeper, key) or ("", 0)
+                assert agent_id == handle.lease.holder_agent_id, (handle, self.keeper.now)
+                if (key, agent_id) not in self.acquiring:
+                    assert token == handle.token, (handle, self.keeper.now)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -205,6 +205,26 @@ def test_a_timer_that_fires_before_the_deadline_goes_on_waiting():
     in_moved_time(story)
 
 
+@pytest.mark.parametrize("behind_s", [1e-10, 1e-12, 1e-15])
+def test_a_timer_that_fires_a_hair_too_early_does_not_spin(behind_s):
+    """Event loops run timers that are due within their clock's resolution."""
+
+    async def story(loop):
+        asked = itertools.count()
+
+        def clock():
+            assert next(asked) < 1_000, "asked again and again while no time passes"
+            return loop.time() - behind_s
+
+        tenure, told = Tenure(clock), []
+        tenure.on_lost(lambda: told.append(loop.time()))
+        tenure.extend_to(9)
+        await loop.move(9.001)
+        assert told == [pytest.approx(9)]
+
+    in_moved_time(story)
+
+
 def test_nothing_is_left_to_fire_once_it_is_over():
     async def story(loop):
         for end in (Tenure.give_back, lambda tenure: tenure.lose("gone")):
