@@ -61,7 +61,7 @@ class Claims:
         """Claim no more; whoever waits for a task gets None."""
         self._stopping.set()
 
-    def abandon(self) -> None:
+    async def abandon(self) -> None:
         """Claim no more, and leave what is claimed still to others, after its ttl."""
         self._stopping.set()
         for claim in list(self._held):

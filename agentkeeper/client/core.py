@@ -10,17 +10,16 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 import grpc
 
 from agentkeeper import errors
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import convert, methods
+from agentkeeper.client.acquisitions import Acquisitions
 from agentkeeper.client.background import Background
 from agentkeeper.client.caller import Caller, WaitOver
 from agentkeeper.client.endpoints import Endpoints
-from agentkeeper.client.tenure import Tenure
 from agentkeeper.client.transport import Transport
 from agentkeeper.client.watch import EventFeed
 from agentkeeper.types import (
@@ -59,8 +58,7 @@ class Core:
         self.background = Background()
         self.agents: dict[str, KeptAgent] = {}
         """The live agents that this client has registered, by id."""
-        self.leases: WeakValueDictionary[tuple[str, str], Tenure] = WeakValueDictionary()
-        """What it was granted last, by key and agent id."""
+        self.acquisitions = Acquisitions()
         self.withdrawals: dict[tuple[str, str], asyncio.Task[None]] = {}
         """Candidacies that are being withdrawn, by group and agent id."""
         self._caller = Caller(transport, endpoints)

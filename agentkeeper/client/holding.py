@@ -9,6 +9,7 @@ import math
 from collections.abc import Awaitable, Callable
 
 from agentkeeper import errors
+from agentkeeper.client.acquisitions import Acquisition
 from agentkeeper.client.core import Core
 from agentkeeper.client.presence import KeptAgent
 from agentkeeper.client.tenure import Tenure, safe_s
@@ -165,8 +166,9 @@ class Holding:
 class HeldLease(Holding):
     """A lease that this client was granted."""
 
-    def __init__(self, core: Core, lease: Lease, ttl: int) -> None:
+    def __init__(self, core: Core, lease: Lease, ttl: int, acquisition: Acquisition) -> None:
         """`ttl` is what was asked for, for a daemon that does not say."""
+        self._acquisition = acquisition  # lives as long as this
         ttl_s = lease.ttl_seconds or ttl or DEFAULT_TTL_SECONDS
         super().__init__(core, lease.holder_agent_id, ttl_s, f"lease {lease.task_id!r}")
         self.lease = lease
@@ -272,25 +274,15 @@ async def acquire(
     """
     sent_s = core.clock()
     agent = core.agents.get(agent_id)
-    former = core.leases.get((task_id, agent_id))
-    if former is not None and not exclusive:
-        # The new grant takes the old one's place as soon as the cluster hears of it.
-        former.extend_to(min(former.deadline_s, sent_s + safe_s(ttl or DEFAULT_TTL_SECONDS)))
-    try:
+    key = (task_id, agent_id)
+    with core.acquisitions.one_more(key, exclusive=exclusive) as acquisition:
         lease = await core.acquire_lease(
             task_id, agent_id, ttl, wait_s=wait_s, exclusive=exclusive, timeout_s=timeout_s
         )
-    except (errors.OutcomeUnknown, asyncio.CancelledError):
-        if former is not None and not exclusive:
-            former.lose("it may have been acquired anew")
-        raise
-    if lease is None:
-        return None
-    held = HeldLease(core, lease, ttl)
-    former = core.leases.get((task_id, agent_id))
-    if former is not None:
-        former.lose("it was acquired anew")
-    core.leases[task_id, agent_id] = held.tenure
+        if lease is None:
+            return None
+        held = HeldLease(core, lease, ttl, acquisition)
+        core.acquisitions.granted(key, acquisition, lease.token, held.tenure)
     try:
         await held.settle(sent_s, agent, max(0.0, timeout_s - (core.clock() - sent_s)))
     except errors.Unavailable as error:

@@ -265,7 +265,13 @@ class AsyncAgentKeeperClient(AsyncOperations):
         watch goes on with what there is; without `on_gap`, an `after` that is too old raises
         Compacted. `timeout` bounds the subscribing only.
         """
-        stream = await self.events(topics, after=after, on_gap=on_gap, timeout=timeout).opened()
+
+        def open_feed() -> Coroutine[Any, Any, EventFeed]:
+            return self._core.watch(
+                topics, after, self._limit(timeout), gap_is_error=on_gap is None
+            )
+
+        stream = await self._stream(open_feed, on_gap).opened()
         return AsyncSubscription(stream, callback, on_gap)
 
     @entering
@@ -313,9 +319,7 @@ class AsyncAgentKeeperClient(AsyncOperations):
         """
 
         def open_feed() -> Coroutine[Any, Any, EventFeed]:
-            return self._core.watch(
-                topics, after, self._limit(timeout), gap_is_error=on_gap is None
-            )
+            return self._core.watch(topics, after, self._limit(timeout), gap_is_error=False)
 
         return self._stream(open_feed, on_gap)
 

@@ -1,4 +1,4 @@
-"""The calls of the async face that return plain values."""
+"""The calls that return plain values."""
 
 from __future__ import annotations
 

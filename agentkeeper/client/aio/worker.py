@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -119,7 +120,7 @@ class AsyncWorker:
                 await self._stop_asked.wait()
                 await self._drain()
             except BaseException:  # cancelled or interrupted: nobody is there to wait any more
-                self._abandon()
+                await self._abandon()
                 raise
         if self._error is not None:
             raise self._error
@@ -162,11 +163,12 @@ class AsyncWorker:
         ]
         if unfinished:
             logger.warning("%d tasks were not done in time to stop", len(unfinished))
-        self._abandon()
+            await self._abandon()
 
-    def _abandon(self) -> None:
+    async def _abandon(self) -> None:
         """Leave what is not done to others."""
-        self._client._runner.post(self._claims.abandon)
+        with contextlib.suppress(errors.ClientClosed):
+            await self._call(self._claims.abandon())
         for slot in self._slots:
             slot.abandon()
 

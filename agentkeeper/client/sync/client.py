@@ -264,7 +264,13 @@ class AgentKeeperClient(Operations):
         watch goes on with what there is; without `on_gap`, an `after` that is too old raises
         Compacted. `timeout` bounds the subscribing only.
         """
-        stream = self.events(topics, after=after, on_gap=on_gap, timeout=timeout).opened()
+
+        def open_feed() -> Coroutine[Any, Any, EventFeed]:
+            return self._core.watch(
+                topics, after, self._limit(timeout), gap_is_error=on_gap is None
+            )
+
+        stream = self._stream(open_feed, on_gap).opened()
         return Subscription(stream, callback, on_gap)
 
     @entering
@@ -312,9 +318,7 @@ class AgentKeeperClient(Operations):
         """
 
         def open_feed() -> Coroutine[Any, Any, EventFeed]:
-            return self._core.watch(
-                topics, after, self._limit(timeout), gap_is_error=on_gap is None
-            )
+            return self._core.watch(topics, after, self._limit(timeout), gap_is_error=False)
 
         return self._stream(open_feed, on_gap)
 

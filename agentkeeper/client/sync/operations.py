@@ -1,5 +1,5 @@
 # Made from agentkeeper/client/aio/operations.py by tools/make_sync.py: edit that one.
-"""The calls of the async face that return plain values."""
+"""The calls that return plain values."""
 
 from __future__ import annotations
 

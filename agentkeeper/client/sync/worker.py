@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -163,11 +164,12 @@ class Worker:
         ]
         if unfinished:
             logger.warning("%d tasks were not done in time to stop", len(unfinished))
-        self._abandon()
+            self._abandon()
 
     def _abandon(self) -> None:
         """Leave what is not done to others."""
-        self._client._runner.post(self._claims.abandon)
+        with contextlib.suppress(errors.ClientClosed):
+            self._call(self._claims.abandon())
         for slot in self._slots:
             slot.abandon()
 

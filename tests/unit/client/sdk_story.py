@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from agentkeeper import LeaseLost
 from agentkeeper.client.transport import Failure
 from agentkeeper.testing import FakeKeeper
 
@@ -116,3 +117,42 @@ class Suspended:
 
     def sleep(self, seconds: float) -> None:
         self._slept_s += seconds
+
+
+def is_held(lease) -> bool:
+    """Whether its holder counts on it."""
+    try:
+        lease.check()
+    except LeaseLost:
+        return False
+    return True
+
+
+class Cast:
+    """A client that holds, on a way that can be made worse, and another one that wants to."""
+
+    def __init__(self, keeper: FakeKeeper) -> None:
+        self.keeper = keeper
+        self.client, self.rival = keeper.client(), keeper.client()
+        self.way = Way(self.client)
+        self.agent = an_agent(self.client, "holder")
+        self.rival_agent = an_agent(self.rival, "rival")
+        self.told = []
+
+    def acquire(self, ttl=60, key="job", **options):
+        held = self.client.acquire_lease(
+            key, self.agent.agent_id, ttl, on_lost=self.told.append, **options
+        )
+        assert held is not None
+        return held
+
+    def rival_gets_it(self, key="job"):
+        return self.rival.acquire_lease(key, self.rival_agent.agent_id) is not None
+
+
+def renews_in_background(cast, lease, **options):
+    """Begin to renew, and return once the request is on its way."""
+    before = cast.way.calls["RenewLease"]
+    renewing = background(lease.renew, **options)
+    eventually(lambda: cast.way.calls["RenewLease"] > before, "a renewal under way")
+    return renewing

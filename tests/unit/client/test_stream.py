@@ -247,7 +247,7 @@ async def test_each_call_has_its_own_deadline(shared, line):
     sent = (await line.frame()).calls
     failure = await failure_of(late)
     assert (failure.code, failure.definite) == (Code.DEADLINE_EXCEEDED, None)
-    assert failure.unreachable
+    assert not failure.unreachable, "so short a time proves nothing"
     assert (await line.frame()).cancelled == [sent[0].id]
     line.answer(sent[1])
     assert await patient == TASK
@@ -259,7 +259,6 @@ async def test_a_call_that_could_not_be_written_in_time_did_nothing(shared, line
     await line.frame()
     failure = await failure_of(begin(shared, timeout_s=0.05))
     assert (failure.code, failure.definite) == (Code.UNAVAILABLE, True)
-    assert failure.unreachable
     line.room.set()
     begin(shared)
     assert len((await line.frame()).calls) == 1
@@ -289,7 +288,7 @@ def unwelcome(line):
 async def test_nothing_is_sent_before_the_daemon_serves_the_stream(shared, line):
     late, call = begin(shared, timeout_s=0.05), begin(shared)
     failure = await failure_of(late)
-    assert (failure.code, failure.definite, failure.unreachable) == (Code.UNAVAILABLE, True, True)
+    assert (failure.code, failure.definite) == (Code.UNAVAILABLE, True)
     assert line.frames.empty()
     line.say()
     line.answer((await line.frame()).calls[0])
