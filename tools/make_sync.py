@@ -3,10 +3,11 @@
     python tools/make_sync.py [--check]
 
 Every module of agentkeeper/client/aio but `concurrency` becomes one of agentkeeper/client/sync,
-word for word but for `async` and `await` and names that begin with Async. `--check` writes nothing
-and fails if that would change something.
+word for word but for `async` and `await` and the classes there whose names begin with Async. What
+has lost its source is removed. `--check` writes nothing and fails if that would change something.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,26 +18,13 @@ import unasync
 CLIENT = Path(__file__).parents[1] / "agentkeeper" / "client"
 BY_HAND = {"__init__.py", "concurrency.py"}
 NOTE = "# Made from agentkeeper/client/aio/{name} by tools/make_sync.py: edit that one.\n"
-CLASSES = (
-    "AgentHandle",
-    "AgentKeeperClient",
-    "Background",
-    "Begun",
-    "EventStream",
-    "Flag",
-    "LeaseHandle",
-    "Leadership",
-    "LossSignal",
-    "Operations",
-    "Subscription",
-    "TaskHandle",
-    "Worker",
-)
+CLASS = re.compile(r"^class (Async\w+)", re.MULTILINE)
 
 
 def made() -> dict[Path, str]:
     """The sync modules as they ought to be, by path."""
-    replacements = {f"Async{name}": name for name in CLASSES} | {"aio": "sync"}
+    classes = {name for path in CLIENT.glob("aio/*.py") for name in CLASS.findall(path.read_text())}
+    replacements = {name: name.removeprefix("Async") for name in classes} | {"aio": "sync"}
     with tempfile.TemporaryDirectory() as scratch:
         rule = unasync.Rule(f"{CLIENT}/aio/", f"{scratch}/", replacements)
         sources = [path for path in sorted(CLIENT.glob("aio/*.py")) if path.name not in BY_HAND]
@@ -54,17 +42,28 @@ def made() -> dict[Path, str]:
         }
 
 
+def left_over(made: dict[Path, str]) -> list[Path]:
+    """The sync modules that nothing is made into any more."""
+    present = [path for path in CLIENT.glob("sync/*.py") if path.name not in BY_HAND]
+    return sorted(set(present) - made.keys())
+
+
 def main() -> None:
     """Write, or check."""
+    wanted = made()
     stale = {
-        path: text for path, text in made().items() if not path.exists() or path.read_text() != text
+        path: text for path, text in wanted.items() if not path.exists() or path.read_text() != text
     }
+    leftovers = left_over(wanted)
     if "--check" in sys.argv[1:]:
-        if stale:
-            sys.exit(f"out of date, run `make generate`: {', '.join(p.name for p in stale)}")
+        if stale or leftovers:
+            names = ", ".join(path.name for path in [*stale, *leftovers])
+            sys.exit(f"out of date, run `make generate`: {names}")
         return
     for path, text in stale.items():
         path.write_text(text)
+    for path in leftovers:
+        path.unlink()
 
 
 if __name__ == "__main__":

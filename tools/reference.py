@@ -86,7 +86,8 @@ def pages() -> dict[str, str]:
 
 CLIENT_INTRO = """\
 Import from `agentkeeper`. The two faces have the same methods: what is marked *await* is awaited
-in the async face, and `AsyncX` stands there where `X` does in the signatures."""
+in the async face; what is marked *enter* may also be entered there without being awaited first, by
+`async with`. `AsyncX` stands there where `X` does in the signatures."""
 HANDLES_INTRO = """\
 What the client's methods return and give to handlers. Signatures are those of the synchronous
 face; what is marked *await* is awaited in the async face."""
@@ -230,6 +231,8 @@ def _async_note(function: Callable[..., Any], other: Any) -> str:
         return ""
     if inspect.iscoroutinefunction(other):
         return "*await* in the async face."
+    if inspect.iscoroutinefunction(inspect.unwrap(other)):
+        return "*await* or *enter* in the async face."
     result = _annotation(inspect.signature(other).return_annotation)
     own = _annotation(inspect.signature(function).return_annotation)
     if result.replace("Async", "") == own.replace("Async", ""):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import inspect
 import math
 import random
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from types import TracebackType
@@ -25,6 +25,7 @@ from agentkeeper.core.commands import Announce
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.dispatch import Dispatcher, Surroundings
 from agentkeeper.server.stack import Stack
+from agentkeeper.testing import ending
 from agentkeeper.testing.clock import HandMovedClock
 from agentkeeper.testing.engine import InstantEngine
 from agentkeeper.testing.loop import HandMovedLoop
@@ -46,8 +47,6 @@ DEFAULT_TIMEOUT_S: Final = 30.0
 WALL_START_MS: Final = 1_767_225_600_000
 """2026-01-01T00:00:00Z, of which the seconds are counted that have passed."""
 SEED: Final = 0
-CANCELLED_OFTEN: Final = 100
-"""Turns of the loop in which work may end after it was cancelled."""
 
 
 class FakeKeeper:
@@ -58,7 +57,8 @@ class FakeKeeper:
     of its timestamps begins with the year 2026 and ids are drawn in a fixed order, so the same
     calls, one after the other, give the same answers in every run.
 
-    May be used from any thread. A context manager: closes on exit.
+    May be used from any thread. A context manager: closes on exit. One that is collected with its
+    clients, or outlives the program, without having been closed emits a ResourceWarning.
     """
 
     def __init__(self) -> None:
@@ -69,6 +69,7 @@ class FakeKeeper:
         self._closing = threading.Lock()
         self._failure = ""
         self._began_s = 0.0
+        self._let_go = weakref.finalize(self, ending.let_go, self._io, self._loop)
         self._run(self._start())
 
     @property
@@ -137,9 +138,8 @@ class FakeKeeper:
                     else:
                         client.close()
                 self._run(self._stop())
-            self._io.stop()
-            if not self._loop.is_running():
-                self._loop.close()
+            self._let_go.detach()
+            ending.stop_thread(self._io, self._loop)
 
     def __enter__(self) -> Self:
         return self
@@ -159,19 +159,25 @@ class FakeKeeper:
         drawn = random.Random(SEED)
         clock = HandMovedClock(self._loop, WALL_START_MS - limits.TAKEOVER_GRACE_MS)
         self._engine = InstantEngine(NODE_ID, self._loop)
-        self._stack = Stack(
+        failed = weakref.WeakMethod(self._fail)  # or its own thread would keep the keeper alive
+
+        def fail(reason: str) -> None:
+            if (live := failed()) is not None:
+                live(reason)
+
+        stack = self._stack = Stack(
             node_id=NODE_ID,
             engine=self._engine,
             clock=clock,
             draw_id=lambda: f"{drawn.getrandbits(128):032x}",
             draw_attempt=lambda: drawn.getrandbits(52) + 1,
-            fail=self._fail,
+            fail=fail,
         )
         self._around = Surroundings(
-            applied_index=lambda: self._stack.machine.applied_index,
-            leader_endpoint=self._stack.leader_endpoint,
+            applied_index=lambda: stack.machine.applied_index,
+            leader_endpoint=stack.leader_endpoint,
             count=lambda method: None,
-            closing=self._stack.closing,
+            closing=stack.closing,
         )
         self._dispatcher = Dispatcher(self._stack.services(), self._around)
         self._loop.agenda = _Deadlines(self._stack, clock)
@@ -186,19 +192,9 @@ class FakeKeeper:
         self._stack.refuse_calls()
         for _, _, transport in self._clients:
             transport.line.cut()
-        await self._end_tasks()
+        await ending.end_tasks()
         self._engine.stop()
         await self._loop.shutdown_asyncgens()
-
-    async def _end_tasks(self) -> None:
-        """Cancel everything, until it has ended or will not."""
-        for _ in range(CANCELLED_OFTEN):
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            if not others:
-                return
-            for task in others:
-                task.cancel()
-            await asyncio.sleep(0)
 
     async def _advance(self, seconds: float) -> None:
         await self._loop.move(seconds)
@@ -219,6 +215,7 @@ class FakeKeeper:
         core, transport = self._run(self._new_core())
         client = face._assembled(core, self._io, timeout)
         self._clients.append((client, core, transport))
+        vars(client)["_fake_keeper"] = self  # which lives as long as any of its clients
         return client
 
     def _transport_of(self, client: AnyClient) -> InProcessTransport:

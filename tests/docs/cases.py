@@ -121,12 +121,19 @@ def give_out_work(world):
 @case("choose-an-agent")
 def choose_an_agent(world):
     assigned, worked = [], []
+
+    def do_work(task_id, token):
+        # Meanwhile another orchestrator looks for somebody to do it.
+        assert world.names["choose"](world.client, task_id) is None
+        assert world.client.verify_token(task_id, token)
+        worked.append(task_id)
+
     yield {
         "assign": lambda agent_id, task_id: assigned.append((agent_id, task_id)),
-        "do_work": lambda task_id, token: worked.append((task_id, token)),
+        "do_work": do_work,
     }
     assert assigned == [(world.names["reader"].agent_id, "invoice-43")]
-    assert len(worked) == 1
+    assert worked == ["invoice-43"]
 
 
 # ---------------------------------------------------------------- workers
@@ -224,16 +231,20 @@ def postgres_row(world):
     db.execute("INSERT INTO invoices (id) VALUES ('invoice-42')")
     db.commit()
     yield {"extract_total": lambda invoice: "12.00"}
-    [(total, token)] = db.execute("SELECT total, token FROM invoices")
-    assert total == "12.00"
-    assert token == world.names["lease"].token
+    token = world.names["lease"].token
+    stored = "SELECT total, token, sequence FROM invoices"
+    assert db.execute(stored).fetchall() == [("12.00", token, 2)]
     save_total, stale = world.names["save_total"], world.names["StaleWrite"]
     with sys.modules["psycopg"].connect("") as connection:
-        save_total(connection, "invoice-42", "13.00", token)
-        save_total(connection, "invoice-42", "14.00", token + 2)
+        save_total(connection, "invoice-42", "12.00", token, 2)  # repeated
+        save_total(connection, "invoice-42", "13.00", token, 3)
+        for late in (1, 2):
+            with pytest.raises(stale):
+                save_total(connection, "invoice-42", "12.00", token, late)
+        save_total(connection, "invoice-42", "14.00", token + 2, 1)
         with pytest.raises(stale):
-            save_total(connection, "invoice-42", "15.00", token + 1)
-    assert db.execute("SELECT total, token FROM invoices").fetchall() == [("14.00", token + 2)]
+            save_total(connection, "invoice-42", "15.00", token + 1, 9)
+    assert db.execute(stored).fetchall() == [("14.00", token + 2, 1)]
 
 
 @case("postgres-fence")
@@ -242,15 +253,17 @@ def postgres_fence(world):
     yield {}
     book, stale = world.names["book"], world.names["StaleWrite"]
     with sys.modules["psycopg"].connect("") as connection:
-        book(connection, "invoice-42", ["tip 1.00"], token=7)
-        book(connection, "invoice-42", ["tip 2.00"], token=9)
         with pytest.raises(stale):
-            book(connection, "invoice-42", ["tip 3.00"], token=8)
+            book(connection, "invoice-42", ["net 10.00", "vat 2.00"], token=7, sequence=1)
+        book(connection, "invoice-42", ["tip 2.00"], token=9, sequence=1)
+        book(connection, "invoice-42", ["tip 2.00"], token=9, sequence=1)
+        with pytest.raises(stale):
+            book(connection, "invoice-42", ["tip 3.00"], token=8, sequence=5)
         with pytest.raises(sqlite3.Error):
-            book(connection, "invoice-42", ["ok", None], token=10)
+            book(connection, "invoice-42", ["ok", None], token=10, sequence=1)
     entries = [entry for (entry,) in db.execute("SELECT entry FROM ledger")]
     assert entries == ["net 10.00", "vat 2.00", "tip 1.00", "tip 2.00"]
-    assert db.execute("SELECT * FROM fences").fetchall() == [("invoice-42", 9)]
+    assert db.execute("SELECT * FROM fences").fetchall() == [("invoice-42", 9, 1)]
 
 
 class Serving:
@@ -301,13 +314,19 @@ def http_client(world):
     yield {"server": url}
     token = world.names["lease"].token
     assert server["documents"] == {"report": b"all is well"}
-    assert server["highest"] == {"report": token}
+    assert server["highest"] == {"report": (token, 2)}
     put, stale = world.names["put"], world.names["StaleWrite"]
-    put(f"{url}/documents/report", b"later", token + 2)
+    report = f"{url}/documents/report"
+    put(report, b"all is well", token, 2)  # repeated by a proxy
     with pytest.raises(stale):
-        put(f"{url}/documents/report", b"stale", token + 1)
-    with pytest.raises(Exception, match="428"):
-        put(f"{url}/documents/report", b"no number", "none")
+        put(report, b"in the making", token, 1)  # the same, but late
+    put(report, b"later", token + 2, 1)
+    with pytest.raises(stale):
+        put(report, b"stale", token + 1, 7)
+    for bad in ("none", "", "-1", "9" * 5000, "\N{SUPERSCRIPT TWO}"):
+        for pair in ((bad, 1), (token + 3, bad)):
+            with pytest.raises(Exception, match="428"):
+                put(report, b"no number", *pair)
     assert server["documents"] == {"report": b"later"}
 
 
@@ -319,9 +338,26 @@ def files(world):
     assert report.read_bytes() == b"all is better"
     write_fenced, stale = world.names["write_fenced"], world.names["StaleWrite"]
     with pytest.raises(stale):
-        write_fenced(report, b"late", 8)
-    write_fenced(report, b"again", 9)
+        write_fenced(report, b"late", 8, 3)
+    write_fenced(report, b"again", 9, 2)
+    with pytest.raises(stale):
+        write_fenced(report, b"all is better", 9, 1)
+    replace = world.names["replace"]
+
+    def power_fails(path, data):
+        if path == report:
+            raise OSError("no power")
+        replace(path, data)
+
+    world.names["replace"] = power_fails
+    with pytest.raises(OSError, match="no power"):
+        write_fenced(report, b"last", 10, 1)
+    world.names["replace"] = replace
     assert report.read_bytes() == b"again"
+    with pytest.raises(stale):
+        write_fenced(report, b"late again", 9, 3)
+    write_fenced(report, b"last", 10, 1)
+    assert report.read_bytes() == b"last"
 
 
 # ---------------------------------------------------------------- watching
@@ -384,7 +420,7 @@ def gaps(world):
         "run_for_a_while": run_for_a_while,
     }
     assert reloaded == [True]
-    assert world.printed == ["events 5 to 7 are gone"]
+    assert world.printed == ["events after 4 are gone; the first one kept is 8"]
 
 
 @case("election")
@@ -439,6 +475,13 @@ def async_lease(world):
 
     yield {"do_work": do_work}
     assert len(tokens) == 1
+
+
+@case("async-entering")
+def async_entering(world):
+    yield {}
+    assert re.fullmatch(r"token \d+", world.printed[0])
+    assert world.printed[1:] == ["nothing to enter: the call gave None"]
 
 
 @case("async-many")

@@ -61,6 +61,14 @@ def test_the_reference_has_every_public_name():
     assert set(agentkeeper.__all__) <= headings
 
 
+def test_the_reference_says_what_to_await_and_what_may_be_entered():
+    methods = re.split(r"^### ", reference.pages()["client.md"], flags=re.MULTILINE)
+    ends = {text.split("\n", 1)[0]: text.rstrip().rsplit("\n", 1)[-1] for text in methods}
+    assert ends["find"] == "*await* in the async face."
+    for name in ("register", "acquire_lease", "lead", "embedded"):
+        assert ends[name] == "*await* or *enter* in the async face.", name
+
+
 def test_a_page_that_differs_is_missing_or_too_many_is_out_of_date(tmp_path):
     made = {"a.md": "a", "b.md": "b", "c.md": "c"}
     (tmp_path / "a.md").write_text("a")
