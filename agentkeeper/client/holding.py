@@ -283,6 +283,8 @@ async def acquire(
             return None
         held = HeldLease(core, lease, ttl, acquisition)
         core.acquisitions.granted(key, acquisition, lease.token, held.tenure)
+    if held.tenure.lost:
+        return held  # it was granted; that the handle is stale already, it says itself
     try:
         await held.settle(sent_s, agent, max(0.0, timeout_s - (core.clock() - sent_s)))
     except errors.Unavailable as error:
