@@ -30,7 +30,7 @@ generate: $(STAMP)  ## the protocol's code, the sync face of the SDK, the refere
 	$(BIN)/python tools/reference.py
 
 bench: $(STAMP)  ## the figures in docs/benchmarks.md, measured here
-	$(BIN)/python -m benchmarks.unary
+	$(BIN)/python -m benchmarks
 
 lock:  ## newest versions that fit, with hashes
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
