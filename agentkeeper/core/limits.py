@@ -121,14 +121,27 @@ PENDING_READS: Final = 8_192
 CLAIM_WAITERS: Final = 10_000
 WATCHERS: Final = 2_000
 CONCURRENT_CALLS: Final = 20_000
+"""Those that wait for a lease or a task not counted."""
+WAITING_CALLS: Final = 20_000
+"""Calls that wait for a lease or a task."""
+UNDER_WAY_BYTES: Final = 134_217_728
+"""Requests of all calls under way."""
+OWED_COMMANDS: Final = 50_000
+"""Withdrawals for calls that have ended, until they are decided."""
 STREAMS: Final = 4_096
 """Shared streams, of one client each."""
 FRAME_CALLS: Final = 1_024
 STREAM_CALLS: Final = 10_000
-"""Under way on one stream."""
+"""Under way on one stream, those that wait included."""
+STREAM_WORKING_CALLS: Final = 4_096
+"""The same, of those that do not wait: a part of `CONCURRENT_CALLS`."""
+STREAM_UNDER_WAY_BYTES: Final = 67_108_864
+"""Requests of one stream's calls under way."""
 STREAM_UNREAD_BYTES: Final = 4_194_304
 """Answers that a client has not taken: no more calls are read from it before it does."""
 STREAM_CUT_BYTES: Final = 67_108_864
 """The same, from calls that were under way by then: the stream ends."""
+UNREAD_BYTES: Final = 268_435_456
+"""The same of all streams of a replica: the one with most ends."""
 ANSWER_FRAME_BYTES: Final = 1_048_576
 """Answers in one frame; a larger one travels alone."""

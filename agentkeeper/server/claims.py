@@ -11,11 +11,13 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from agentkeeper.core import limits
 from agentkeeper.core.queue import ToolSet
 from agentkeeper.server.errors import overloaded
 from agentkeeper.server.machine import Machine
+from agentkeeper.server.turns import Turns
 
 
 @dataclass(slots=True, eq=False)
@@ -27,8 +29,9 @@ class _Waiter:
 class ClaimWaiters:
     """The waiting callers, in order of arrival."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, turns: Turns) -> None:
         self._machine = machine
+        self._turns = turns
         self._waiting: dict[int, _Waiter] = {}
         self._attempting: set[int] = set()
         self._woken: set[int] = set()
@@ -41,7 +44,7 @@ class ClaimWaiters:
         if len(self._waiting) + len(self._attempting) >= limits.CLAIM_WAITERS:
             raise overloaded(f"{limits.CLAIM_WAITERS} claims wait on this replica")
         self._tickets += 1
-        place = ClaimWaiter(self, self._tickets, agent_id)
+        place = ClaimWaiter(self, self._tickets, agent_id, asyncio.Event())
         self._attempting.add(place.ticket)
         try:
             yield place
@@ -76,18 +79,19 @@ class ClaimWaiters:
                     return
 
     def wake_all(self) -> None:
-        """Anything may have changed: let every caller try."""
+        """Anything may have changed: let every caller try, in turns."""
         for ticket in sorted(self._waiting):
-            self._wake(ticket)
+            self._turns.soon(partial(self._wake_waiting, ticket))
 
     def wake_agent(self, agent_id: str) -> None:
         """An agent has died: its callers must be told."""
         for ticket in [t for t, w in self._waiting.items() if w.agent_id == agent_id]:
-            self._wake(ticket)
+            self._turns.soon(partial(self._wake_waiting, ticket))
 
-    async def wait(self, ticket: int, agent_id: str) -> None:
-        """Wait until woken."""
-        waiter = _Waiter(agent_id, asyncio.Event())
+    async def wait(self, ticket: int, agent_id: str, woken: asyncio.Event) -> None:
+        """Wait until `woken` is set, here or by others."""
+        woken.clear()
+        waiter = _Waiter(agent_id, woken)
         self._attempting.discard(ticket)
         self._woken.discard(ticket)
         self._waiting[ticket] = waiter
@@ -95,7 +99,11 @@ class ClaimWaiters:
         tools = state.tool_sets.get(agent_id)
         if tools is None or state.pending.fits(tools):
             self._wake(ticket)
-        await waiter.woken.wait()
+        await woken.wait()
+
+    def _wake_waiting(self, ticket: int) -> None:
+        if ticket in self._waiting:
+            self._wake(ticket)
 
     def _wake(self, ticket: int) -> None:
         waiter = self._waiting.pop(ticket)
@@ -106,12 +114,13 @@ class ClaimWaiters:
 
 @dataclass(frozen=True, slots=True)
 class ClaimWaiter:
-    """One caller's place in line."""
+    """One caller's place in line. `woken` may be set by others, to end its waiting."""
 
     waiters: ClaimWaiters
     ticket: int
     agent_id: str
+    woken: asyncio.Event
 
     async def next_chance(self) -> None:
         """Wait until a claim may succeed (or fail for good)."""
-        await self.waiters.wait(self.ticket, self.agent_id)
+        await self.waiters.wait(self.ticket, self.agent_id, self.woken)

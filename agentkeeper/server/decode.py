@@ -23,6 +23,8 @@ from google.protobuf.message import DecodeError, Message
 from agentkeeper._pb import agentkeeper_pb2
 from agentkeeper.server.errors import CallError, bad_field
 
+PLAIN_BYTES = 1_024
+"""A request as small as this is kept as it came."""
 LOOKED_AT = 1_000
 """Entries of a list that are searched for the one at fault."""
 
@@ -36,18 +38,27 @@ _FieldProto = descriptor_pb2.FieldDescriptorProto
 
 
 def decode(kind: type[M], data: bytes) -> M:
-    """The request in `data`. Raises `CallError` naming the field that can't be read."""
+    """The request in `data`. Raises `CallError` naming the field that can't be read.
+
+    Keeps nothing of `data` but what the request says: a call that waits may hold it for long.
+    """
     try:
-        return kind.FromString(data)
+        message = kind.FromString(data)
     except DecodeError:
         raise _explain(kind, data) from None
+    if len(data) > PLAIN_BYTES:
+        message.DiscardUnknownFields()
+        if message.ByteSize() < len(data):
+            # What is discarded or overwritten is freed with the message only.
+            message = kind.FromString(message.SerializeToString())
+    return message
 
 
 def has_more_fields(data: bytes, bound: int) -> bool:
     """Whether a message has more than `bound` fields, those of messages in it not counted.
 
-    Looks at no more than it must, so it costs little where parsing would cost much. What is no
-    message at all is left to the parser to refuse.
+    Looks at no more than it must, so it costs little where parsing would cost much. What this API
+    does not use (groups), nor any encoder of it writes, counts as more.
     """
     position, count = 0, 0
     while position < len(data) and count <= bound:
@@ -61,7 +72,7 @@ def has_more_fields(data: bytes, bound: int) -> bool:
         elif kind in _FIXED:
             position += _FIXED[kind]
         else:
-            return False
+            return True
         count += 1
     return count > bound
 

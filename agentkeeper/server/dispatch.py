@@ -7,46 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from agentkeeper.core import limits
+from agentkeeper.server.admission import CallsUnderWay, Place, on_replica
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.decode import decode
-from agentkeeper.server.errors import CallError, no_such_method, overloaded
+from agentkeeper.server.errors import CallError, no_such_method
 from agentkeeper.server.replica import shutting_down
 from agentkeeper.server.services.method import Method, Stream, Subscription, Unary
+from agentkeeper.server.turns import Turns
+from agentkeeper.server.unread import UnreadAnswers
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class CallsUnderWay:
-    """Bounds how many calls there are at a time."""
-
-    count: int = 0
-    none: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while there is no call."""
-
-    def __post_init__(self) -> None:
-        self.none.set()
-
-    @contextlib.contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Count a call for as long as it lasts. Raises `CallError` when there are too many."""
-        if self.count >= limits.CONCURRENT_CALLS:
-            raise overloaded(f"{limits.CONCURRENT_CALLS} calls are under way on this replica")
-        self.count += 1
-        self.none.clear()
-        try:
-            yield
-        finally:
-            self.count -= 1
-            if self.count == 0:
-                self.none.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +34,9 @@ class Surroundings:
     count: Callable[[str], None]
     """Called with the method's name for every call."""
     closing: asyncio.Event
-    calls: CallsUnderWay = field(default_factory=CallsUnderWay)
+    calls: CallsUnderWay = field(default_factory=on_replica)
+    turns: Turns = field(default_factory=Turns)
+    unread: UnreadAnswers = field(default_factory=UnreadAnswers)
 
 
 class Dispatcher:
@@ -79,18 +57,23 @@ class Dispatcher:
             else:
                 self._streams[method.name] = method
 
-    async def answer(self, name: str, data: bytes, caller: Caller) -> bytes:
+    async def answer(
+        self, name: str, data: bytes, caller: Caller, share: CallsUnderWay | None = None
+    ) -> bytes:
         """Let a unary method handle the request in `data`; returns the encoded response.
 
-        Raises `CallError`, whatever goes wrong.
+        `share` is what the caller's stream may have under way. Raises `CallError`, whatever goes
+        wrong.
         """
         method = self._unary.get(name)
         if method is None:
             raise no_such_method(name)
         try:
-            with self._admitted(name):
+            with self._admitted(name, len(data), share) as place:
                 request = decode(method.request_type, data)
                 del data  # it may be large, and the call long
+                if method.waits is not None and method.waits(request):
+                    place.wait(request.ByteSize())
                 return (await method.handle(request, caller)).SerializeToString()
         except CallError:
             raise
@@ -115,14 +98,13 @@ class Dispatcher:
         if name in self._unary or name in self._streams:
             self.around.count(name)
 
-    @contextlib.contextmanager
-    def _admitted(self, name: str) -> Iterator[None]:
+    def _admitted(self, name: str, size: int, share: CallsUnderWay | None = None) -> Place:
+        """A place for a call. Raises `CallError` when there is none, here or on entering it."""
         around = self.around
         around.count(name)
-        with around.calls.one_more():
-            if around.closing.is_set():
-                raise shutting_down()
-            yield
+        if around.closing.is_set():
+            raise shutting_down()
+        return Place((around.calls,) if share is None else (around.calls, share), size)
 
     async def _subscription(
         self, method: Stream, data: bytes, caller: Caller
@@ -132,7 +114,7 @@ class Dispatcher:
         All in one generator, which is begun by then: closing it always frees the call's place.
         """
         try:
-            with self._admitted(method.name):
+            with self._admitted(method.name, len(data)):
                 request = decode(method.request_type, data)
                 del data
                 events, after = await method.handle(request, caller)

@@ -74,8 +74,11 @@ def unavailable(message: str, reason: str = "no_leader") -> CallError:
 
 
 def overloaded(message: str) -> CallError:
-    """Refused before it did anything, because too much is under way."""
-    return CallError("RESOURCE_EXHAUSTED", "overloaded", message)
+    """Refused before it did anything, because too much is under way on this replica.
+
+    Unavailable, as another replica may have room, and this one soon.
+    """
+    return unavailable(message, "overloaded")
 
 
 def outcome_unknown(message: str) -> CallError:

@@ -1,15 +1,14 @@
 """Many calls on one stream: frames of calls come in, frames of answers go out. No gRPC here.
 
-Every call is a task of its own, so none waits for another. All calls of a frame are begun in one
-pass of the event loop, so their commands travel in one batch; answers that are ready at the same
-moment leave in one frame. Nothing here waits for time to pass but one timer per stream, for the
-calls whose time is up.
+Every call is a task of its own, so none waits for another. The calls of a frame are begun together,
+so their commands travel in one batch; only a frame of many, or of such as take long, is begun in
+slices, with turns for others in between. Answers that are ready at the same moment leave in one
+frame. Nothing here waits for time to pass but one timer per stream, for the calls whose time is up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
@@ -18,8 +17,9 @@ import structlog
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
+from agentkeeper.server.admission import on_stream
+from agentkeeper.server.alarms import Alarms
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.decode import decode, has_more_fields
 from agentkeeper.server.dispatch import Dispatcher
 from agentkeeper.server.errors import (
     NUMBERS,
@@ -29,16 +29,17 @@ from agentkeeper.server.errors import (
     outcome_unknown,
     overloaded,
 )
+from agentkeeper.server.frames import read_frame
 
 log = structlog.get_logger(__name__)
 
 LATE_S: Final = 0.05
 """After its deadline a call has this long to end by itself: its service knows best what became of
 the command. Then it is broken off."""
-TIMER_S: Final = 3_600.0
-"""The farthest ahead that the timer is set."""
-SMALL_FRAME_BYTES: Final = 65_536
-"""Parsing as much costs little, whatever it is."""
+SLICE_CALLS: Final = 256
+"""Calls that are begun in one pass of the event loop: what one batch takes of commands."""
+STALLED_S: Final = 30.0
+"""A client that takes nothing for so long does not read any more."""
 ANSWER_OVERHEAD_BYTES: Final = 24
 
 Task = asyncio.Task[None]
@@ -67,15 +68,21 @@ class Exchange:
     ) -> None:
         self._dispatcher = dispatcher
         self._around = dispatcher.around
+        self._turns = dispatcher.around.turns
+        self._share = on_stream()
         self._read = read
         self._write = write
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, Task] = {}
         self._broken_off: set[Task] = set()
         """Cancelled calls that have not ended yet; nobody else may hold them."""
-        self._deadlines = _Deadlines(self._live, self._run_out)
+        self._deadlines: Alarms[tuple[int, Task]] = Alarms(
+            lambda item: self._live(*item), lambda item: self._run_out(item[0])
+        )
         self._ready: deque[_Ready] = deque()
-        self._unread_bytes = 0
+        self.unread_bytes = 0
+        """Of answers that the client has not taken."""
+        self._writing_since_s: float | None = None
         self._news = asyncio.Event()
         """Something for the writer to look at."""
         self._room = asyncio.Event()
@@ -90,6 +97,7 @@ class Exchange:
         Raises `CallError` when the stream must end otherwise. Calls that are then under way, or
         when this is cancelled, are cancelled.
         """
+        self._around.unread.streams.add(self)
         sides = [self._loop.create_task(side()) for side in (self._take_all, self._give_all)]
         for side in sides:
             side.add_done_callback(self._side_ended)
@@ -97,14 +105,17 @@ class Exchange:
             await self._over
         except CallError as error:
             # Of the stream it is definite; but what became of these calls, the client can't know.
-            error.definite = error.definite and not self._calls and not self._ready
+            error.definite = error.definite and not self._calls and not self.unread_bytes
             raise
         finally:
+            self._around.unread.streams.discard(self)
             self._deadlines.close()
-            self._ready.clear()
+            self._drop_answers()
             calls, self._calls = self._calls, {}
-            for task in (*sides, *calls.values()):
-                self._break_off(task)
+            for side in sides:
+                side.cancel()
+                self._hold(side)
+            self._break_off(list(calls.values()))
 
     def leave(self, error: CallError) -> None:
         """Take no more calls, give the answers that are ready, and end with `error`."""
@@ -112,9 +123,19 @@ class Exchange:
         self._news.set()
 
     def look(self) -> None:
-        """Tell the client who leads, if that has changed."""
+        """Tell the client who leads, if that has changed; cut it if it takes nothing any more."""
         if self._around.leader_endpoint() != self._leader_told:
             self._news.set()
+        since_s = self._writing_since_s
+        if since_s is not None and self._loop.time() - since_s > STALLED_S:
+            self.cut(f"no answers were read for {STALLED_S:.0f} s")
+
+    def cut(self, message: str) -> None:
+        """End the stream: its client reads too slowly. Its unread answers are dropped at once."""
+        if not self._over.done():
+            log.warning("stream cut", reason=message)
+        self._end(CallError("RESOURCE_EXHAUSTED", "slow_reader", message, definite=False))
+        self._drop_answers()
 
     def _side_ended(self, side: Task) -> None:
         if side.cancelled():
@@ -142,15 +163,16 @@ class Exchange:
                 self._news.set()
                 return
             if self._leaving is None:
-                self._take(data)
-            del data
-            while self._unread_bytes >= limits.STREAM_UNREAD_BYTES:
-                self._room.clear()
-                await self._room.wait()
+                frame = self._checked(data)
+                del data
+                await self._begin_all(frame)
+                del frame
+            while self.unread_bytes >= limits.STREAM_UNREAD_BYTES:
+                await self._turn()
 
-    def _take(self, data: bytes) -> None:
-        """Begin all calls of a frame, or none: raises `CallError` for a frame that is at fault."""
-        frame = _frame(data)
+    def _checked(self, data: bytes) -> pb.CallFrame:
+        """A frame whose calls can all be begun. Raises `CallError` for one that is at fault."""
+        frame = read_frame(data)
         ids: set[int] = set()
         for i, call in enumerate(frame.calls):
             if call.id == 0:
@@ -158,14 +180,35 @@ class Exchange:
             if call.id in self._calls or call.id in ids:
                 raise bad_field(f"calls[{i}].id", f"{call.id} is in use")
             ids.add(call.id)
+        return frame
+
+    async def _begin_all(self, frame: pb.CallFrame) -> None:
+        """Begin the calls of a frame, and break off those that it cancels, in slices."""
         now_s = self._loop.time()
-        for call in frame.calls:
-            self._begin(call, now_s)
-        for call_id in frame.cancelled:
-            task = self._calls.pop(call_id, None)
-            if task is not None:
-                self._break_off(task)
-                self._news.set()
+        cancelled = set(frame.cancelled)
+        if cancelled:
+            self._break_off([self._calls.pop(i) for i in cancelled if i in self._calls])
+            self._news.set()
+        for i, call in enumerate(frame.calls):
+            if i and i % SLICE_CALLS == 0:
+                await asyncio.sleep(0)  # those begun come first
+                await self._turn()
+                if self._leaving is not None:
+                    return  # the others have not happened
+            if call.id not in cancelled:
+                self._begin(call, now_s)
+
+    def _may_begin(self) -> bool:
+        return self.unread_bytes < limits.STREAM_UNREAD_BYTES and not self._turns.spent()
+
+    async def _turn(self) -> None:
+        """Wait until a call may be begun."""
+        while not self._may_begin():
+            if self.unread_bytes >= limits.STREAM_UNREAD_BYTES:
+                self._room.clear()
+                await self._room.wait()
+            else:
+                await asyncio.sleep(0)
 
     def _begin(self, call: pb.Call, now_s: float) -> None:
         call_id, method = call.id, call.method
@@ -180,10 +223,14 @@ class Exchange:
         task = self._loop.create_task(self._answer(call_id, method, call.request, caller))
         self._calls[call_id] = task
         if caller.deadline_s is not None:
-            self._deadlines.add(caller.deadline_s + LATE_S, call_id, task)
+            self._deadlines.add(caller.deadline_s + LATE_S, (call_id, task))
 
     async def _answer(self, call_id: int, method: str, request: bytes, caller: Caller) -> None:
-        answering = self._dispatcher.answer(method, request, caller)
+        if not self._may_begin():
+            await self._turn()
+            if self._over.done() or not self._live(call_id, asyncio.current_task()):
+                return
+        answering = self._dispatcher.answer(method, request, caller, self._share)
         del request  # it may be large, and the call long
         outcome: bytes | pb.CallFailure
         try:
@@ -204,13 +251,17 @@ class Exchange:
         return task is not None and self._calls.get(call_id) is task
 
     def _run_out(self, call_id: int) -> None:
-        self._break_off(self._calls.pop(call_id))
+        self._break_off([self._calls.pop(call_id)])
         self._put(call_id, self._failure(out_of_time()))
 
-    def _break_off(self, task: Task) -> None:
+    def _break_off(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            self._hold(task)
+            self._turns.soon(task.cancel)
+
+    def _hold(self, task: Task) -> None:
         self._broken_off.add(task)
         task.add_done_callback(self._broken_off.discard)
-        task.cancel()
 
     # ------------------------------------------------------------ answers go out
 
@@ -219,9 +270,11 @@ class Exchange:
             self._news.clear()
             frame, size = self._next_frame()
             if frame:
+                self._writing_since_s = self._loop.time()
                 await self._write(frame)
-                self._unread_bytes -= size
-                if self._unread_bytes < limits.STREAM_UNREAD_BYTES:
+                self._writing_since_s = None
+                self._count(-size)
+                if self.unread_bytes < limits.STREAM_UNREAD_BYTES:
                     self._room.set()
             elif self._leaving is not None:
                 if self._calls:
@@ -256,16 +309,26 @@ class Exchange:
         return frame.SerializeToString(), size
 
     def _put(self, call_id: int, outcome: bytes | pb.CallFailure) -> None:
+        if self._over.done():
+            return
         size = len(outcome) if isinstance(outcome, bytes) else outcome.ByteSize()
         size += ANSWER_OVERHEAD_BYTES
         self._ready.append(_Ready(call_id, outcome, size))
-        self._unread_bytes += size
         self._news.set()
-        if self._unread_bytes > limits.STREAM_CUT_BYTES:
-            message = f"answers of {limits.STREAM_CUT_BYTES} bytes were not read"
-            if not self._over.done():
-                log.warning("stream cut", reason=message)
-            self._end(CallError("RESOURCE_EXHAUSTED", "slow_reader", message, definite=False))
+        if self.unread_bytes + size > limits.STREAM_CUT_BYTES:
+            self.cut(f"answers of {limits.STREAM_CUT_BYTES} bytes were not read")
+        else:
+            self._count(size)
+
+    def _count(self, size: int) -> None:
+        if not self._over.done():
+            self.unread_bytes += size
+            self._around.unread.add(size)
+
+    def _drop_answers(self) -> None:
+        self._ready.clear()
+        size, self.unread_bytes = self.unread_bytes, 0
+        self._around.unread.add(-size)
 
     def _failure(self, error: CallError) -> pb.CallFailure:
         return pb.CallFailure(
@@ -277,73 +340,3 @@ class Exchange:
             oldest=error.oldest or 0,
             leader_endpoint=self._around.leader_endpoint(),
         )
-
-
-class _Deadlines:
-    """When calls run out of time, with one timer for all: `run_out` is called for each in time.
-
-    Calls that have ended (`live` tells) are dropped when their time comes, or sooner when they are
-    most of what is kept here.
-    """
-
-    def __init__(
-        self, live: Callable[[int, Task | None], bool], run_out: Callable[[int], None]
-    ) -> None:
-        self._live = live
-        self._run_out = run_out
-        self._loop = asyncio.get_running_loop()
-        self._heap: list[tuple[float, int, int, Task]] = []
-        self._tickets = 0
-        self._tidy_at = 64
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, when_s: float, call_id: int, task: Task) -> None:
-        """Let a call run out at `when_s`, on the loop's clock."""
-        self._tickets += 1
-        heapq.heappush(self._heap, (when_s, self._tickets, call_id, task))
-        if len(self._heap) > self._tidy_at:
-            self._heap = [entry for entry in self._heap if self._live(entry[2], entry[3])]
-            heapq.heapify(self._heap)
-            self._tidy_at = 64 + 2 * len(self._heap)
-        if self._timer is None or when_s < self._timer.when():
-            self._set_timer()
-
-    def close(self) -> None:
-        """Let nothing run out any more."""
-        self._heap.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        when_s = min(self._heap[0][0], self._loop.time() + TIMER_S)
-        self._timer = self._loop.call_at(when_s, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        now_s = self._loop.time()
-        while self._heap:
-            when_s, _, call_id, task = self._heap[0]
-            live = self._live(call_id, task)
-            if live and when_s > now_s:
-                self._set_timer()
-                return
-            heapq.heappop(self._heap)
-            if live:
-                self._run_out(call_id)
-
-
-def _frame(data: bytes) -> pb.CallFrame:
-    """A client's frame. Raises `CallError` naming what is at fault."""
-    if len(data) > SMALL_FRAME_BYTES:
-        bound = limits.FRAME_CALLS + limits.STREAM_CALLS
-        if has_more_fields(data, bound):
-            raise bad_field("calls", f"a frame of more than {bound} entries")
-    frame = decode(pb.CallFrame, data)
-    if len(frame.calls) > limits.FRAME_CALLS:
-        raise bad_field("calls", f"{len(frame.calls)} entries, more than {limits.FRAME_CALLS}")
-    if len(frame.cancelled) > limits.STREAM_CALLS:
-        entries = len(frame.cancelled)
-        raise bad_field("cancelled", f"{entries} entries, more than {limits.STREAM_CALLS}")
-    return frame

@@ -65,6 +65,7 @@ class Node:
                 leader_endpoint=self._stack.leader_endpoint,
                 count=self._metrics.count_call,
                 closing=self._stack.closing,
+                turns=self._stack.turns,
             ),
         )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from agentkeeper.core import limits
 from agentkeeper.core.commands import Body, CloseSession, Command, OpenSession, Withdraw
@@ -14,21 +14,22 @@ from agentkeeper.core.records import Refused, Result
 from agentkeeper.core.refusals import SESSION_EXPIRED
 from agentkeeper.core.state import State
 from agentkeeper.server.agent_index import AgentIndex
+from agentkeeper.server.alarms import Alarms
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.claims import ClaimWaiters
 from agentkeeper.server.errors import CallError, refused, unavailable
 from agentkeeper.server.machine import Machine
+from agentkeeper.server.owed import OwedCommands
 from agentkeeper.server.own_session import OwnSession, Place
 from agentkeeper.server.proposer import Proposer
 from agentkeeper.server.reads import ReadRounds
+from agentkeeper.server.turns import Turns
 from agentkeeper.server.watch import WatchHub
 
 COMMAND_TIMEOUT_S: Final = 10.0
 """How long a call without a nearer deadline waits for its command, a change of leader included."""
 LEADER_WAIT_S: Final = 3.0
 """The same when no leader is known to begin with."""
-
-T = TypeVar("T")
 
 
 class Notices:
@@ -63,6 +64,12 @@ class Notices:
             event.set()
 
 
+@dataclass(slots=True, eq=False)
+class _Alarm:
+    event: asyncio.Event
+    off: bool = False
+
+
 @dataclass(slots=True)
 class Replica:
     """The parts of a replica that services work with.
@@ -84,6 +91,13 @@ class Replica:
     leader_known: Callable[[], bool]
     closing: asyncio.Event
     background: set[asyncio.Task[Any]]
+    turns: Turns
+    owed: OwedCommands = field(init=False)
+    _alarms: Alarms[_Alarm] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.owed = OwedCommands(self.submit, self.background)
+        self._alarms = Alarms(lambda alarm: not alarm.off, self._ring)
 
     @property
     def state(self) -> State:
@@ -116,9 +130,9 @@ class Replica:
             try:
                 result = await self.proposer.submit(command, deadline_s)
             except (CallError, asyncio.CancelledError) as error:
-                undoing = bool(attempt) and not (isinstance(error, CallError) and error.definite)
+                undoing = bool(attempt) and not _definite(error)
                 if undoing:
-                    self.spawn(self.withdraw(key, attempt, place))
+                    self.owe_withdrawal(key, attempt, place)
                 raise
             finally:
                 if place is not None and not undoing:
@@ -140,15 +154,16 @@ class Replica:
             raise unavailable(f"this replica has not reached index {index}", "behind") from None
         return self.machine.state
 
-    async def withdraw(
+    async def withdraw(self, key: tuple[str, int], attempt: int) -> None:
+        """Undo what the request `key` was given or waits for. Raises `CallError`."""
+        await self.submit(Withdraw(*key, attempt), Caller())
+
+    def owe_withdrawal(
         self, key: tuple[str, int], attempt: int, place: Place | None = None
     ) -> None:
-        """Undo what the request `key` was given or waits for; `place` is released after."""
-        try:
-            await self.submit(Withdraw(*key, attempt), Caller())
-        finally:
-            if place is not None:
-                place.release()
+        """As `withdraw`, in the background and for certain; `place` is released after."""
+        settled = _nothing if place is None else place.release
+        self.owed.owe(Withdraw(*key, attempt), Caller(), settled)
 
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` in the background; its errors don't matter to anybody."""
@@ -170,33 +185,57 @@ class Replica:
         session_id = self.draw_id()
         body = OpenSession(session_id, limits.SESSION_TTL_MS_DEFAULT, limits.SESSION_WINDOW)
         command = Command(caller.identity, "", 0, 0, body)
-        result = await self.proposer.submit(command, self.deadline_s(caller))
-        if isinstance(result, Refused):
-            raise refused(result)
+        may_be_open = True
         try:
+            try:
+                result = await self.proposer.submit(command, self.deadline_s(caller))
+                if isinstance(result, Refused):
+                    raise refused(result)
+            except CallError as error:
+                may_be_open = not error.definite
+                raise
             yield Caller(caller.identity, session_id, 1, deadline_s=caller.deadline_s)
         finally:
-            self.spawn(self.submit(CloseSession(session_id), Caller(caller.identity)))
+            if may_be_open:
+                self.owed.owe(CloseSession(session_id), Caller(caller.identity), _nothing)
 
-    async def unless_closing(self, awaited: Coroutine[Any, Any, T]) -> T:
-        """Wait, but no longer than this replica serves; then raise `CallError` (unavailable)."""
-        loop = asyncio.get_running_loop()
-        waiting = loop.create_task(awaited)
-        closing = loop.create_task(self.closing.wait())
+    @contextlib.contextmanager
+    def alarm(self, deadline_s: float | None, event: asyncio.Event) -> Iterator[None]:
+        """Set `event` when the deadline comes (on the loop's clock; None: never), unless this is
+        left first.
+        """
+        if deadline_s is None:
+            yield
+            return
+        alarm = _Alarm(event)
+        self._alarms.add(deadline_s, alarm)
         try:
-            await asyncio.wait((waiting, closing), return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                return waiting.result()
-            raise shutting_down()
+            yield
         finally:
-            waiting.cancel()
-            closing.cancel()
+            alarm.off = True
+
+    def refuse_calls(self) -> None:
+        """Set `closing`, and wake whoever waits, to see it."""
+        self.closing.set()
+        self.notices.tell_all()
+        self.claims.wake_all()
+
+    def _ring(self, alarm: _Alarm) -> None:
+        self.turns.soon(alarm.event.set)
 
     def deadline_s(self, caller: Caller) -> float:
         """When to give up on a command or read of this caller, on the loop's clock."""
         wait_s = COMMAND_TIMEOUT_S if self.leader_known() else LEADER_WAIT_S
         deadline_s = asyncio.get_running_loop().time() + wait_s
         return deadline_s if caller.deadline_s is None else min(deadline_s, caller.deadline_s)
+
+
+def _definite(error: BaseException) -> bool:
+    return isinstance(error, CallError) and error.definite
+
+
+def _nothing() -> None:
+    pass
 
 
 def shutting_down() -> CallError:

@@ -9,16 +9,19 @@ from typing import Any, Final, TypeAlias
 
 import grpc
 import grpc.aio
+import structlog
 
 from agentkeeper.core import limits
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.dispatch import CallsUnderWay, Dispatcher, Surroundings
+from agentkeeper.server.dispatch import Dispatcher, Surroundings
 from agentkeeper.server.errors import CallError, unavailable
 from agentkeeper.server.exchange import Exchange
 from agentkeeper.server.replica import shutting_down
 from agentkeeper.server.services.method import Method, Unary
 
-__all__ = ["PACKAGE", "STOP_S", "BindError", "CallsUnderWay", "RpcServer", "Surroundings"]
+__all__ = ["PACKAGE", "STOP_S", "BindError", "RpcServer", "Surroundings"]
+
+log = structlog.get_logger(__name__)
 
 PACKAGE: Final = "agentkeeper.v1"
 DEFINITE: Final = "agentkeeper-definite"
@@ -33,7 +36,8 @@ SEQUENCE: Final = "agentkeeper-sequence"
 STOP_S: Final = 0.2
 """For answers that are ready to get out."""
 LOOK_S: Final = 0.25
-"""How often to look whether clients with open streams are to be told of another leader."""
+"""How often to look whether clients with open streams are to be told of another leader, and
+whether they still take their answers."""
 
 _STATUS: Final = {status.name: status for status in grpc.StatusCode}
 _OPTIONS: Final = (
@@ -75,7 +79,7 @@ class RpcServer:
         if port == 0:
             raise BindError(f"can't listen for gRPC on {address}: is it in use?")
         await self._server.start()
-        self._looking = asyncio.get_running_loop().create_task(self._look_who_leads())
+        self._looking = asyncio.get_running_loop().create_task(self._look_after())
         return port
 
     async def drain(self, grace_s: float) -> None:
@@ -131,14 +135,14 @@ class RpcServer:
         finally:
             self._exchanges.discard(exchange)
 
-    async def _look_who_leads(self) -> None:
-        leader = self._around.leader_endpoint()
+    async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            last, leader = leader, self._around.leader_endpoint()
-            if leader != last:
+            try:
                 for exchange in self._exchanges:
                     exchange.look()
+            except Exception as error:  # or nobody would be told any more
+                log.error("can't tell who leads", exc_info=error)
 
 
 def _unary(name: str, dispatcher: Dispatcher) -> Callable[..., Any]:

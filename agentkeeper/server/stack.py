@@ -33,6 +33,7 @@ from agentkeeper.server.services.method import Method
 from agentkeeper.server.services.registry import RegistryService
 from agentkeeper.server.services.sessions import SessionService
 from agentkeeper.server.services.tasks import TaskService
+from agentkeeper.server.turns import Turns
 from agentkeeper.server.watch import WatchHub, no_leader_cut
 
 log = structlog.get_logger(__name__)
@@ -66,6 +67,7 @@ class Stack:
         self._background: set[asyncio.Task[Any]] = set()
         self.closing = asyncio.Event()
         """Set once this replica refuses new calls."""
+        self.turns = Turns()
         self.machine = Machine(on_failure=fail)
         self.proposer = Proposer(self._put_into_log, self._send, clock.stamp)
         self.reads = ReadRounds(self._read_index, self._send)
@@ -84,7 +86,7 @@ class Stack:
             proposer=self.proposer,
             reads=self.reads,
             hub=self._hub,
-            claims=ClaimWaiters(self.machine),
+            claims=ClaimWaiters(self.machine, self.turns),
             own_session=OwnSession(node_id, self.proposer, draw_id),
             index=AgentIndex(),
             notices=Notices(),
@@ -93,6 +95,7 @@ class Stack:
             leader_known=lambda: self.leadership.leader_id is not None,
             closing=self.closing,
             background=self._background,
+            turns=self.turns,
         )
         self.machine.on_applied += [
             self.proposer.applied,
@@ -162,7 +165,7 @@ class Stack:
 
     def refuse_calls(self) -> None:
         """Begin to stop: no new calls, and watches and waits end."""
-        self.closing.set()
+        self.replica.refuse_calls()
         self._hub.cut(shutting_down)
 
     def stop(self) -> None:

@@ -20,7 +20,9 @@ ENCODED_KEPT = 512
 SCAN_SLICE = 500
 """Events a watcher looks at before others get a turn."""
 PROGRESS_EVENTS = 1_000
-"""Events a watcher passes over until it tells how far it has come."""
+"""Events a watcher passes over until it tells how far it has come,"""
+KEPT_PART = 8
+"""or this part of those that are kept, if the last it told of is among the older half of them."""
 
 Accepts = Callable[[Event], bool]
 
@@ -60,7 +62,8 @@ class WatchHub:
         longer kept, and what `cut` was given.
         """
         self.watchers += 1
-        looked_at = passed_over = 0
+        looked_at = 0
+        told = after
         try:
             while True:
                 if self._cut is not None:
@@ -79,18 +82,31 @@ class WatchHub:
                 after += 1
                 event = state.events.get(after)
                 if event is not None and accepts(event):
-                    passed_over = 0
+                    told = after
                     yield self._bytes(event)
-                else:
-                    passed_over += 1
-                    if progress and passed_over == PROGRESS_EVENTS:
-                        passed_over = 0
-                        yield pb.Event(sequence_number=after).SerializeToString()
+                elif progress and self._tells(told, after):
+                    told = after
+                    yield pb.Event(sequence_number=after).SerializeToString()
                 looked_at += 1
                 if looked_at % SCAN_SLICE == 0:
                     await asyncio.sleep(0)
         finally:
             self.watchers -= 1
+
+    def _tells(self, told: int, after: int) -> bool:
+        """Whether a watcher that has told of `told` last tells now that it has come to `after`.
+
+        Where large events push the kept ones out early it does so sooner: before what follows
+        `told`, where its client would resume, is gone.
+        """
+        passed_over = after - told
+        if passed_over >= PROGRESS_EVENTS:
+            return True
+        state = self._machine.state
+        if state.first_sequence == 1:
+            return False
+        kept = state.last_sequence - state.first_sequence + 1
+        return told - state.first_sequence < kept // 2 and passed_over >= kept // KEPT_PART
 
     def check(self, after: int) -> None:
         """Raise `CallError` if there is no room for a watcher, or (OUT_OF_RANGE) if the event

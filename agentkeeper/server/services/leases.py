@@ -12,6 +12,7 @@ from agentkeeper.core.records import Acquired, Done, Lease, Waiting
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
+from agentkeeper.server.errors import CallError, outcome_unknown
 from agentkeeper.server.replica import Replica, shutting_down
 from agentkeeper.server.services.fields import agent_id_of, answer, task_id_of
 from agentkeeper.server.services.method import Method, Unary
@@ -26,7 +27,7 @@ class LeaseService:
     def methods(self) -> list[Method]:
         """All methods of the service."""
         return [
-            Unary("AcquireLease", pb.AcquireLeaseRequest, self.acquire_lease),
+            Unary("AcquireLease", pb.AcquireLeaseRequest, self.acquire_lease, _waits),
             Unary("RenewLease", pb.RenewLeaseRequest, self.renew_lease),
             Unary("ReleaseLease", pb.ReleaseLeaseRequest, self.release_lease),
             Unary("VerifyToken", pb.VerifyTokenRequest, self.verify_token),
@@ -45,7 +46,7 @@ class LeaseService:
         )
         if body.wait_ms:
             async with self.replica.session_of(caller) as known_caller:
-                acquired = await self._in_line(body, known_caller)
+                acquired = await self._in_line(body, known_caller, caller)
         else:
             result = await self.replica.submit(body, caller)
             acquired = None if isinstance(result, Waiting) else answer(Acquired, result)
@@ -90,38 +91,63 @@ class LeaseService:
         )
         return pb.VerifyTokenResponse(valid=valid)
 
-    async def _in_line(self, body: c.AcquireLease, caller: Caller) -> Acquired | None:
-        """Wait for a grant and confirm it; None when the wait was in vain."""
+    async def _in_line(
+        self, body: c.AcquireLease, caller: Caller, asked: Caller
+    ) -> Acquired | None:
+        """Wait for a grant and confirm it; None when the wait was in vain.
+
+        `caller` is `asked`, with a session in any case.
+        """
         key, attempt = (caller.session_id, caller.number), self.replica.draw_attempt()
         deadline_s = asyncio.get_running_loop().time() + body.wait_ms / 1000
-        with self.replica.notices.about(body.task_id, body.agent_id) as news:
+        with (
+            self.replica.notices.about(body.task_id, body.agent_id) as news,
+            self.replica.alarm(deadline_s, news),
+        ):
             while True:
-                news.clear()
                 result = await self.replica.submit_or_withdraw(body, caller, attempt)
                 if not isinstance(result, Waiting):
                     return answer(Acquired, result)
                 try:
                     granted = await self._granted(key, news, deadline_s)
                 except asyncio.CancelledError:
-                    self.replica.spawn(self.replica.withdraw(key, attempt))
+                    self.replica.owe_withdrawal(key, attempt)
                     raise
-                if not granted:
-                    # Before the answer: whoever was refused must not be granted it after all.
-                    await self.replica.withdraw(key, attempt)
-                    return None
+                if granted:
+                    continue
+                if self.replica.closing.is_set() and asked.session_id:
+                    # Not withdrawn: asked again elsewhere, it still has its place in line.
+                    raise outcome_unknown("this replica is shutting down; the request is in line")
+                # Before the answer: whoever was refused must not be granted it after all.
+                await self._withdraw(key, attempt)
+                if self.replica.closing.is_set():
+                    raise shutting_down()
+                return None
 
     async def _granted(self, key: tuple[str, int], news: asyncio.Event, deadline_s: float) -> bool:
-        """Wait until the request has left its line; False when its time is over first."""
+        """Wait until the request has left its line; False when its time is over first, or that
+        of this replica.
+        """
+        loop = asyncio.get_running_loop()
         while key in self.replica.state.waiters:
-            try:
-                async with asyncio.timeout_at(deadline_s):
-                    await self.replica.unless_closing(news.wait())
-            except TimeoutError:
+            if loop.time() >= deadline_s or self.replica.closing.is_set():
                 return False
             news.clear()
-        if self.replica.closing.is_set():
-            raise shutting_down()
+            await news.wait()
         return True
+
+    async def _withdraw(self, key: tuple[str, int], attempt: int) -> None:
+        try:
+            await self.replica.withdraw(key, attempt)
+        except (CallError, asyncio.CancelledError) as error:
+            self.replica.owe_withdrawal(key, attempt)
+            if isinstance(error, CallError):
+                raise outcome_unknown("the request may be in line still") from None
+            raise
+
+
+def _waits(request: pb.AcquireLeaseRequest) -> bool:
+    return request.wait_ms > 0
 
 
 def _token(request: pb.RenewLeaseRequest | pb.ReleaseLeaseRequest | pb.VerifyTokenRequest) -> int:

@@ -23,11 +23,12 @@ class Subscription(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """One request, one response."""
+    """One request, one response. `waits` tells of a request whether its call may wait for long."""
 
     name: str
     request_type: type[Message]
     handle: Callable[[Any, Caller], Awaitable[Message]]
+    waits: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
@@ -18,6 +19,9 @@ from agentkeeper.server.errors import bad_field, refused, too_large
 from agentkeeper.server.replica import Replica
 from agentkeeper.server.services.fields import agent_id_of, answer
 from agentkeeper.server.services.method import Method, Stream, Subscription, Unary
+
+LIST_ENTRY_BYTES: Final = 8
+"""What an entry of a list takes beside itself, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,16 @@ class RegistryService:
         await self.replica.index.settled(self.replica.deadline_s(caller))
         state = self.replica.state
         found = self._ranked(state, query, tools, limit or limits.FIND_LIMIT_DEFAULT)
-        response = pb.FindResponse(agents=[convert.agent(agent) for agent in found])
-        if response.ByteSize() > limits.RESPONSE_BYTES:
-            raise too_large("ask for fewer with limit")
+        response = pb.FindResponse()
+        size = 0
+        for agent in found:
+            # Cards may be large, and many reads have their index at the same moment.
+            await self.replica.turns.take()
+            message = convert.agent(agent)
+            size += message.ByteSize() + LIST_ENTRY_BYTES
+            if size > limits.RESPONSE_BYTES:
+                raise too_large("ask for fewer with limit")
+            response.agents.append(message)
         return response
 
     async def watch(self, request: pb.WatchRequest, caller: Caller) -> Subscription:

@@ -17,7 +17,7 @@ from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.errors import CallError, bad_field, outcome_unknown, refused, too_large
-from agentkeeper.server.replica import Replica
+from agentkeeper.server.replica import Replica, shutting_down
 from agentkeeper.server.services.fields import agent_id_of, answer, task_id_of
 from agentkeeper.server.services.method import Method, Unary
 
@@ -35,7 +35,7 @@ class TaskService:
         """All methods of the service."""
         return [
             Unary("CreateTask", pb.CreateTaskRequest, self.create_task),
-            Unary("ClaimTask", pb.ClaimTaskRequest, self.claim_task),
+            Unary("ClaimTask", pb.ClaimTaskRequest, self.claim_task, lambda request: True),
             Unary("CompleteTask", pb.CompleteTaskRequest, self.complete_task),
             Unary("FailTask", pb.FailTaskRequest, self.fail_task),
             Unary("ExtendTask", pb.ExtendTaskRequest, self.extend_task),
@@ -73,18 +73,24 @@ class TaskService:
         """Wait until a task fits the agent, and claim it."""
         body = c.ClaimTask(agent_id_of(request))
         wait_ms = v.number(request.wait_ms, "wait_ms", 0, limits.WAIT_MS_MAX)
-        deadline_s = asyncio.get_running_loop().time() + wait_ms / 1000 if wait_ms else None
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + wait_ms / 1000 if wait_ms else None
         attempt = self.replica.draw_attempt()
-        with self.replica.claims.waiting(body.agent_id) as place:
+        with (
+            self.replica.claims.waiting(body.agent_id) as place,
+            self.replica.alarm(deadline_s, place.woken),
+        ):
             while True:
                 result = await self.replica.submit_or_withdraw(body, caller, attempt)
                 if not isinstance(result, Waiting):
                     task = answer(Task, result)
                     return pb.ClaimTaskResponse(task=convert.task(task, self.replica.state))
-                try:
-                    async with asyncio.timeout_at(deadline_s):
-                        await self.replica.unless_closing(place.next_chance())
-                except TimeoutError:
+                late = deadline_s is not None and loop.time() >= deadline_s
+                if not late and not self.replica.closing.is_set():
+                    await place.next_chance()
+                if self.replica.closing.is_set():
+                    raise shutting_down()
+                if deadline_s is not None and loop.time() >= deadline_s:
                     break
         await self._withdraw_claim(caller, attempt)
         return pb.ClaimTaskResponse()

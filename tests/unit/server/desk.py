@@ -18,7 +18,10 @@ Request = pb.GetAgentRequest
 
 
 class Desk:
-    """`Echo` answers at once, `Block` when a test says so, `Write` when its command is applied."""
+    """`Echo` answers at once, `Block` when a test says so, `Write` when its command is applied.
+
+    `Wait` is as `Block`, and says that it may be long.
+    """
 
     def __init__(self) -> None:
         self.around = Around()
@@ -49,8 +52,9 @@ class Desk:
             "Write": self.write,
             "InTime": self.in_time,
         }
+        waits = Unary("Wait", Request, self.block, lambda request: request.agent_id != "no")
         return {
-            "One": [Unary(name, Request, handle) for name, handle in unary.items()],
+            "One": [waits, *(Unary(name, Request, handle) for name, handle in unary.items())],
             "Two": [Stream("Follow", Request, self.follow)],
         }
 

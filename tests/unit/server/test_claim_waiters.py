@@ -13,6 +13,7 @@ from agentkeeper.core.commands import ClaimTask, CreateTask, Deregister
 from agentkeeper.core.records import Task, Waiting
 from agentkeeper.server.claims import ClaimWaiters
 from agentkeeper.server.errors import CallError
+from agentkeeper.server.turns import Turns
 
 from .helpers import Log, settle
 
@@ -22,7 +23,7 @@ class World:
 
     def __init__(self) -> None:
         self.log = Log()
-        self.waiters = ClaimWaiters(self.log.machine)
+        self.waiters = ClaimWaiters(self.log.machine, Turns())
         self.claimed: list[str] = []
         self.attempts = 0
         self.created = 0
@@ -151,7 +152,7 @@ async def test_too_many_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with cancelled(*calls):
         with pytest.raises(CallError) as caught:
             await world.call("3", "a")
-        assert caught.value.code == "RESOURCE_EXHAUSTED"
+        assert caught.value.reason == "overloaded"
 
 
 TOOLS = {"a": ("t",), "b": ("t", "u"), "c": ()}

@@ -1,6 +1,8 @@
 """ClaimTask with a time to wait, and VerifyToken, where only the timing makes a difference."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ from agentkeeper.server.claims import ClaimWaiters
 from agentkeeper.server.errors import CallError, unavailable
 from agentkeeper.server.services.leases import LeaseService
 from agentkeeper.server.services.tasks import TaskService
+from agentkeeper.server.turns import Turns
 
 from .helpers import Log, settle, until
 
@@ -27,7 +30,7 @@ class World:
     def __init__(self) -> None:
         self.log = Log()
         self.log.register("a", "t")
-        self.claims = ClaimWaiters(self.log.machine)
+        self.claims = ClaimWaiters(self.log.machine, Turns())
         self.tries = 0
         self.withdrawn: list[tuple[str, int]] = []
         self.withdrawal_fails = False
@@ -39,9 +42,16 @@ class World:
             draw_attempt=lambda: 5,
             submit_or_withdraw=self._submit,
             withdraw=self._withdraw,
-            unless_closing=lambda awaited: awaited,
+            closing=asyncio.Event(),
+            alarm=self._alarm,
         )
         self.service = TaskService(self.replica)
+
+    @contextmanager
+    def _alarm(self, deadline_s: float | None, event: asyncio.Event) -> Iterator[None]:
+        if deadline_s is not None:
+            asyncio.get_running_loop().call_at(deadline_s, event.set)
+        yield
 
     async def _submit(self, body: ClaimTask, caller: Caller, attempt: int) -> Result:
         self.tries += 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
 from agentkeeper.server.caller import CONSISTENCY, MIN_INDEX, REQUEST, SEEN, SESSION, Caller
-from agentkeeper.server.decode import decode, has_more_fields
+from agentkeeper.server.decode import PLAIN_BYTES, decode, has_more_fields
 from agentkeeper.server.errors import CallError
 
 from .helpers import refusal_of
@@ -124,3 +124,18 @@ def test_what_a_call_says_of_itself() -> None:
     expected = Caller(session_id="s", number=7, seen=3, deadline_s=101.5, min_index=9)
     assert Caller.from_call(call, 100.0) == expected
     assert Caller.from_call(pb.Call(stale=True), 100.0) == Caller(stale=True)
+
+
+@pytest.mark.parametrize("size", [0, 10, 2_000, 100_000])
+def test_nothing_is_kept_of_a_request_but_what_it_says(size: int) -> None:
+    said = pb.ClaimTaskRequest(agent_id="a", wait_ms=5).SerializeToString()
+    given = said + pb.CreateTaskRequest(input=b"z" * size).SerializeToString()
+    decoded = decode(pb.ClaimTaskRequest, given)
+    assert (decoded.agent_id, decoded.wait_ms) == ("a", 5)
+    assert decoded.ByteSize() <= max(len(said), PLAIN_BYTES)
+
+
+@pytest.mark.parametrize("group", [b"\xa3\x06\xa4\x06", b"\xa3\x06", b"\xa4\x06", b"\x0e", b"\x0f"])
+def test_groups_hide_nothing_from_the_bound(group: bytes) -> None:
+    assert has_more_fields(group + b"\x0a\x00" * 1_000, 500)
+    assert not has_more_fields(b"\x0a\x00" * 500, 500)

@@ -62,12 +62,57 @@ async def test_no_more_calls_at_a_time_than_allowed(monkeypatch: pytest.MonkeyPa
     desk = Desk()
     first = asyncio.ensure_future(desk.dispatcher.answer("Block", request("1"), Caller()))
     await settle()
-    assert (await refusal(desk, "Echo")).code == "RESOURCE_EXHAUSTED"
+    error = await refusal(desk, "Echo")
+    assert (error.code, error.reason, error.definite) == ("UNAVAILABLE", "overloaded", True)
     assert desk.counted == {"Block": 1, "Echo": 1}
     desk.blocked["1"].set_result("done")
     await first
     assert desk.surroundings.calls.none.is_set()
     await desk.dispatcher.answer("Echo", b"", Caller())
+
+
+async def test_short_calls_find_room_however_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CONCURRENT_CALLS", 1)
+    monkeypatch.setattr(limits, "WAITING_CALLS", 3)
+    desk = Desk()
+    waiting = [
+        asyncio.ensure_future(desk.dispatcher.answer("Wait", request(name), Caller()))
+        for name in "123"
+    ]
+    await settle()
+    assert len(desk.begun) == 3
+    assert (await refusal(desk, "Wait", request("4"))).reason == "overloaded"
+    await desk.dispatcher.answer("Echo", b"", Caller())
+    short = asyncio.ensure_future(desk.dispatcher.answer("Wait", request("no"), Caller()))
+    await settle()
+    assert (await refusal(desk, "Echo")).reason == "overloaded"
+    for name in ("1", "2", "3", "no"):
+        desk.blocked[name].set_result("done")
+    await asyncio.gather(short, *waiting)
+    calls = desk.surroundings.calls
+    assert (calls.working, calls.waiting, calls.bytes) == (0, 0, 0)
+    assert calls.none.is_set()
+
+
+async def test_the_bytes_of_requests_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UNDER_WAY_BYTES", 5_000)
+    desk = Desk()
+    padding = b"\xfa\x07\xa0\x1f" + b"z" * 4_000  # of an unknown field
+    wait = asyncio.ensure_future(
+        desk.dispatcher.answer("Wait", request("wait") + padding, Caller())
+    )
+    block = asyncio.ensure_future(
+        desk.dispatcher.answer("Block", request("block") + padding, Caller())
+    )
+    await settle()
+    assert desk.begun == ["wait", "block"], "the padding is not kept while a call waits"
+    error = await refusal(desk, "Echo", padding)
+    assert (error.code, error.reason, error.definite) == ("UNAVAILABLE", "overloaded", True)
+    await desk.dispatcher.answer("Echo", b"", Caller())
+    for name in ("wait", "block"):
+        desk.blocked[name].set_result("done")
+    await asyncio.gather(wait, block)
+    assert desk.surroundings.calls.bytes == 0
 
 
 async def test_while_closing_calls_under_way_end_and_new_ones_are_refused() -> None:
@@ -140,5 +185,5 @@ async def test_a_refused_subscription() -> None:
 async def test_names_are_unique_over_services() -> None:
     desk = Desk()
     services = desk.services()
-    with pytest.raises(AssertionError, match="Echo"):
+    with pytest.raises(AssertionError, match="two methods"):
         Dispatcher({**services, "Three": services["One"][:1]}, desk.surroundings)

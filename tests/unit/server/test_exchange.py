@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
 from agentkeeper.server import exchange as module
+from agentkeeper.server import frames, turns
 from agentkeeper.server.errors import NUMBERS, CallError, unavailable
 from agentkeeper.server.exchange import Exchange
 
@@ -120,7 +122,8 @@ async def test_the_leader_is_told_again_when_it_changes() -> None:
         assert client.frames[-1].leader_endpoint == "b:1"
 
 
-async def test_one_frame_is_one_batch() -> None:
+async def test_one_frame_is_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "PASS_S", 60.0)
     async with connected() as client:
         count = limits.BATCH_COMMANDS
         calls = [call(i, "Write", f"n{i}", request_number=i) for i in range(1, count + 1)]
@@ -237,7 +240,7 @@ async def test_a_call_cancelled_in_its_own_frame_is_not_begun() -> None:
 async def test_when_its_time_is_up_a_call_is_broken_off_and_of_unknown_outcome() -> None:
     async with connected() as client:
         (answer,) = await client.ask(call(1, "Block", "one", timeout_ms=1))
-        assert client.desk.cancelled == ["one"]
+        await until(lambda: client.desk.cancelled == ["one"])
         assert failure(answer).code == NUMBERS["DEADLINE_EXCEEDED"]
         assert not failure(answer).definite
         await client.ask(call(1, "Echo"))  # its id is free
@@ -256,7 +259,7 @@ async def test_calls_run_out_in_the_order_of_their_deadlines() -> None:
         client.send(*(call(i, "Block", f"{i}", timeout_ms=t) for i, t in times.items()))
         await until(lambda: len(client.answers) == 3)
         assert list(client.answers) == [2, 4, 1]
-        assert client.desk.cancelled == ["2", "4", "1"]
+        await until(lambda: client.desk.cancelled == ["2", "4", "1"])
 
 
 async def test_deadlines_of_answered_calls_do_not_pile_up() -> None:
@@ -264,7 +267,7 @@ async def test_deadlines_of_answered_calls_do_not_pile_up() -> None:
         for first in range(1, 2_001, 100):
             calls = [call(i, "Echo", timeout_ms=60_000) for i in range(first, first + 100)]
             await client.ask(*calls)
-        assert len(client.exchange._deadlines._heap) <= 300
+        assert len(client.exchange._deadlines) <= 300
 
 
 async def test_too_many_calls_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +275,7 @@ async def test_too_many_calls_under_way(monkeypatch: pytest.MonkeyPatch) -> None
     async with connected() as client:
         client.send(*(call(i, "Block", f"{i}") for i in (1, 2, 3)))
         await until(lambda: 3 in client.answers)
-        assert failure(client.answers[3]).code == NUMBERS["RESOURCE_EXHAUSTED"]
+        assert failure(client.answers[3]).code == NUMBERS["UNAVAILABLE"]
         assert failure(client.answers[3]).definite
         assert client.desk.begun == ["1", "2"]
         assert client.desk.counted == {"Block": 3}
@@ -292,6 +295,7 @@ BAD_FRAMES = [
     (b"\xff", "request"),
     (b"\x0a\x05a", "request"),
     (b"\x0b" * 200, "request"),
+    (b"\xa3\x06\xa4\x06" + b"\x0a\x00" * 2_000_000, "calls"),
     (encoded(ECHO) + NOT_UTF8, "calls[1].method"),
     (encoded(ECHO, pb.Call(method="Echo")), "calls[1].id"),
     (encoded(ECHO, ECHO), "calls[1].id"),
@@ -326,7 +330,7 @@ async def test_with_nothing_under_way_the_end_is_definite() -> None:
 async def test_full_frames_are_taken() -> None:
     async with connected() as client:
         calls = [call(i, "Echo", BLOB) for i in range(1, limits.FRAME_CALLS + 1)]
-        assert len(encoded(*calls)) > module.SMALL_FRAME_BYTES
+        assert len(encoded(*calls)) > frames.SMALL_FRAME_BYTES
         await client.ask(*calls)
         client.send(cancelled=range(1, limits.STREAM_CALLS + 1))
         await client.ask(call(5, "Echo"))
@@ -371,6 +375,109 @@ async def test_a_client_that_never_reads_is_cut(monkeypatch: pytest.MonkeyPatch)
         await settle()
         assert client.desk.cancelled == ["one"]
         assert not client.exchange._ready
+
+
+async def test_a_frame_is_begun_no_faster_than_its_answers_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "STREAM_UNREAD_BYTES", 3_000)
+    async with connected() as client:
+        client.taking.clear()
+        client.send(*(call(i, "Echo", BLOB) for i in range(1, 21)))
+        await settle()
+        assert 3 <= client.desk.counted["Echo"] <= 5
+        client.taking.set()
+        await until(lambda: len(client.answers) == 20)
+
+
+async def test_a_long_frame_leaves_turns_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "PASS_S", 0.0)  # whatever is begun takes as long
+    async with connected() as client:
+        client.send(*(call(i, "Block", f"{i}") for i in range(1, 51)))
+        begun, desk = [0], client.desk
+        while len(desk.begun) < 50:
+            await asyncio.sleep(0)
+            begun.append(len(desk.begun))
+        assert max(b - a for a, b in pairwise(begun)) == 1
+        assert desk.begun == [f"{i}" for i in range(1, 51)]
+
+
+async def test_calls_are_broken_off_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "PASS_STEPS", 4)
+    desk = Desk()
+    async with connected(desk) as one, connected(desk) as other:
+        for client, name in ((one, "a"), (other, "b")):
+            client.send(*(call(i, "Block", f"{name}{i}") for i in range(1, 41)))
+        await until(lambda: len(desk.begun) == 80)
+        one.send(cancelled=range(1, 41))
+        other.running.cancel()
+        ended = [0]
+        while len(desk.cancelled) < 80:
+            await asyncio.sleep(0)
+            ended.append(len(desk.cancelled))
+        assert max(b - a for a, b in pairwise(ended)) <= 4
+
+
+async def test_the_stream_with_most_unread_answers_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UNREAD_BYTES", 10_000)
+    desk = Desk()
+    async with connected(desk) as greedy, connected(desk) as modest:
+        for client, count in ((greedy, 7), (modest, 2)):
+            client.taking.clear()
+            client.send(*(call(i, "Echo", BLOB) for i in range(1, count + 1)))
+        await until(lambda: desk.counted["Echo"] == 9)
+        await settle()
+        assert not greedy.running.done()
+        modest.send(call(3, "Echo", BLOB))
+        error = await greedy.ended()
+        assert (error.reason, error.definite) == ("slow_reader", False)
+        assert greedy.exchange.unread_bytes == 0
+        assert desk.surroundings.unread.bytes == modest.exchange.unread_bytes
+        modest.taking.set()
+        await until(lambda: len(modest.answers) == 3)
+    assert desk.surroundings.unread.bytes == 0
+    assert not desk.surroundings.unread.streams
+
+
+async def test_a_client_that_takes_nothing_for_long_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with connected() as client:
+        client.taking.clear()
+        client.send(call(1, "Echo"))
+        await until(lambda: 1 in client.answers)
+        client.exchange.look()
+        await settle()
+        assert not client.running.done()
+        monkeypatch.setattr(module, "STALLED_S", -1.0)
+        client.exchange.look()
+        assert (await client.ended()).reason == "slow_reader"
+
+
+async def test_while_a_frame_is_written_the_end_is_not_definite() -> None:
+    async with connected() as client:
+        client.taking.clear()
+        client.send(call(1, "Echo"))
+        await until(lambda: 1 in client.answers)
+        assert not client.exchange._calls
+        assert not client.exchange._ready
+        client.sent.put_nowait(b"\xff")
+        assert not (await client.ended()).definite
+
+
+async def test_working_calls_of_a_stream_are_fewer_than_those_that_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "STREAM_WORKING_CALLS", 1)
+    async with connected() as client:
+        client.send(call(1, "Wait", "1"), call(2, "Wait", "2"))
+        await until(lambda: client.desk.begun == ["1", "2"])
+        client.send(call(3, "Block", "3"))
+        (answer,) = await client.ask(call(4, "Echo"))
+        assert (failure(answer).reason, failure(answer).definite) == ("overloaded", True)
+        client.desk.blocked["3"].set_result("done")
+        await until(lambda: 3 in client.answers)
+        assert text((await client.ask(call(5, "Echo", "x")))[0]) == "x"
 
 
 async def test_a_client_that_goes_away_leaves_nothing_behind() -> None:

@@ -145,14 +145,15 @@ def test_refusals_of_the_state_machine(refusal: Refused, definite: bool) -> None
 
 
 def test_errors_of_the_service_layer() -> None:
-    made = {
-        "INVALID_ARGUMENT": errors.bad_field("f", "bad"),
-        "UNAVAILABLE": errors.unavailable("no leader"),
-        "RESOURCE_EXHAUSTED": errors.overloaded("too much"),
-    }
-    for code, error in made.items():
+    made = [
+        ("INVALID_ARGUMENT", errors.bad_field("f", "bad")),
+        ("UNAVAILABLE", errors.unavailable("no leader")),
+        ("UNAVAILABLE", errors.overloaded("too much")),
+    ]
+    for code, error in made:
         assert error.code == code
         assert error.definite
+    assert errors.overloaded("too much").reason == "overloaded"
     assert not errors.outcome_unknown("lost").definite
     assert errors.outcome_unknown("lost").code == "UNAVAILABLE"
     assert errors.too_large("less").code == "RESOURCE_EXHAUSTED"

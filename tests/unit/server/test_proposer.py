@@ -191,7 +191,7 @@ async def test_more_than_may_be_pending_is_refused(monkeypatch: pytest.MonkeyPat
     waiting = [around.submit(command(n)) for n in (1, 2)]
     await settle()
     error = await ended(around.submit(command(3)))
-    assert (error.code, error.definite) == ("RESOURCE_EXHAUSTED", True)
+    assert (error.code, error.definite) == ("UNAVAILABLE", True)
     around.proposer.lead()
     await settle()
     around.commit()
@@ -208,7 +208,7 @@ async def test_more_bytes_than_may_wait_are_refused(monkeypatch: pytest.MonkeyPa
     waiting = [around.submit(command(n)) for n in (1, 2)]
     await settle()
     error = await ended(around.submit(command(3)))
-    assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "overloaded")
+    assert (error.code, error.reason) == ("UNAVAILABLE", "overloaded")
     # Those nobody waits for any more take no room.
     for task in waiting:
         task.cancel()

@@ -9,6 +9,7 @@ import pytest
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.errors import CallError
 from agentkeeper.server.replica import Replica
+from agentkeeper.server.turns import Turns
 
 from .helpers import Log, settle, soon
 
@@ -42,6 +43,7 @@ def replica(log: Log, found: int = 0) -> Replica:
         leader_known=lambda: True,
         closing=asyncio.Event(),
         background=set(),
+        turns=Turns(),
     )
 
 

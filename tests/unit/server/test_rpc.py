@@ -10,6 +10,8 @@ import pytest
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
+from agentkeeper.server import rpc
+from agentkeeper.server.exchange import Exchange
 from agentkeeper.server.rpc import RpcServer
 
 from .desk import Desk, call
@@ -91,3 +93,26 @@ async def test_a_client_that_goes_away_ends_its_calls() -> None:
         stream.cancel()
         await until(lambda: desk.cancelled == ["one"])
     assert desk.calls == 0
+
+
+async def test_streams_are_looked_after_though_that_failed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rpc, "LOOK_S", 0.001)
+    look, failures = Exchange.look, list[ZeroDivisionError]()
+
+    def look_or_fail(exchange: Exchange) -> None:
+        if not failures:
+            failures.append(ZeroDivisionError())
+            raise failures[0]
+        look(exchange)
+
+    monkeypatch.setattr(Exchange, "look", look_or_fail)
+    desk = Desk()
+    async with serving(desk) as open_stream:
+        stream = open_stream()
+        await stream.read()
+        await until(lambda: bool(failures))
+        desk.leader = "b:1"
+        assert pb.AnswerFrame.FromString(await stream.read()).leader_endpoint == "b:1"
+        stream.cancel()

@@ -1,0 +1,75 @@
+"""Much at once is done in slices; many deadlines need one timer."""
+
+import asyncio
+from functools import partial
+from itertools import pairwise
+
+import pytest
+
+from agentkeeper.server import alarms, turns
+from agentkeeper.server.alarms import Alarms
+from agentkeeper.server.turns import Turns
+
+from .helpers import soon, until
+
+
+def growth(counts: list[int]) -> int:
+    return max(b - a for a, b in pairwise(counts))
+
+
+async def test_a_pass_has_its_share_and_the_next_one_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "PASS_S", 0.0)
+    taken = Turns()
+    assert [taken.spent(), taken.spent()] == [False, True]
+    await taken.take()
+    assert taken.spent()
+    monkeypatch.setattr(turns, "PASS_S", 60.0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [taken.spent(), taken.spent()] == [False, False]
+
+
+async def test_steps_are_taken_in_order_and_a_few_in_a_pass() -> None:
+    put_off, steps = Turns(), list[int]()
+    for number in range(100):
+        put_off.soon(partial(steps.append, number))
+    assert not steps
+    counts = [0]
+    while len(steps) < 100:
+        await asyncio.sleep(0)
+        counts.append(len(steps))
+    assert growth(counts) == turns.PASS_STEPS
+    assert steps == list(range(100))
+    put_off.soon(partial(steps.append, 100))
+    await until(lambda: steps[-1] == 100)
+
+
+async def test_alarms_that_are_due_together_ring_a_few_in_a_pass() -> None:
+    rung: list[int] = []
+    many = Alarms[int](lambda item: item % 2 == 0, rung.append)
+    when_s = soon(0.01)
+    for number in range(1_000):
+        many.add(when_s, number)
+    counts = [0]
+    while len(rung) < 500:
+        await asyncio.sleep(0)
+        counts.append(len(rung))
+    assert growth(counts) <= alarms.PASS_ALARMS
+    assert rung == list(range(0, 1_000, 2))
+    assert len(many) <= 1
+
+
+async def test_alarms_ring_by_their_deadlines_and_not_once_closed() -> None:
+    rung: list[str] = []
+    some = Alarms[str](lambda item: True, rung.append)
+    some.add(soon(60.0), "never")
+    some.add(soon(0.02), "second")
+    some.add(soon(0.01), "first")
+    await until(lambda: len(rung) == 2)
+    assert rung == ["first", "second"]
+    some.add(soon(0.01), "closed")
+    some.close()
+    await asyncio.sleep(0.03)
+    assert rung == ["first", "second"]
