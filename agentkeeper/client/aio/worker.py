@@ -128,6 +128,7 @@ class AsyncWorker:
     def stop(self) -> None:
         """Tell the worker to drain; returns at once. From any thread, or a signal handler."""
         self._stopped = True
+        self._client._runner.post(self._claims.stop)
         self._stop_asked.set()
 
     async def __aenter__(self) -> Self:
@@ -156,7 +157,6 @@ class AsyncWorker:
             ]
 
     async def _drain(self) -> None:
-        self._client._runner.post(self._claims.stop)
         end_s = time.monotonic() + self._drain_timeout
         unfinished = [
             slot for slot in self._slots if not await slot.join(max(0.0, end_s - time.monotonic()))

@@ -129,6 +129,7 @@ class Worker:
     def stop(self) -> None:
         """Tell the worker to drain; returns at once. From any thread, or a signal handler."""
         self._stopped = True
+        self._client._runner.post(self._claims.stop)
         self._stop_asked.set()
 
     def __enter__(self) -> Self:
@@ -157,7 +158,6 @@ class Worker:
             ]
 
     def _drain(self) -> None:
-        self._client._runner.post(self._claims.stop)
         end_s = time.monotonic() + self._drain_timeout
         unfinished = [
             slot for slot in self._slots if not slot.join(max(0.0, end_s - time.monotonic()))
