@@ -77,14 +77,17 @@ async def test_that_no_task_was_claimed_is_certain_only_if_every_wait_was_answer
 def test_of_two_acquisitions_that_overlap_only_the_last_one_sent_counts(fake_keeper: FakeKeeper):
     client = fake_keeper.client()
     way, agent = Way(client), an_agent(client)
-    way.late_s["AcquireLease"] = 5
+    way.late_s["AcquireLease"] = 8  # so that its answer is overtaken
     first = background(client.acquire_lease, "job", agent.agent_id)
     eventually(lambda: way.calls["AcquireLease"] == 1, "the first one sent")
+    way.late_s["AcquireLease"] = 2
     second = background(client.acquire_lease, "job", agent.agent_id)
     eventually(lambda: way.calls["AcquireLease"] == 2, "the second one sent")
-    fake_keeper.advance(5)
-    stale, held = first.result(10), second.result(10)
-    assert stale.lost
+    fake_keeper.advance(2)
+    held = second.result(10)
+    assert is_held(held)
+    fake_keeper.advance(6)
+    assert first.result(10).lost
     assert is_held(held)
     assert holder_of(fake_keeper, "job") == (agent.agent_id, held.token)
 
