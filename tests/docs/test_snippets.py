@@ -11,8 +11,8 @@ import pytest
 
 from agentkeeper.launcher import LocalCluster
 
-from . import snippets
-from .cases import AS_PROGRAMS, CASES
+from . import cases, fenced_writes, snippets  # noqa: F401 - they register themselves
+from .case import AS_PROGRAMS, CASES
 from .snippets import ALL, ROOT
 from .world import World
 
