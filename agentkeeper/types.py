@@ -143,7 +143,7 @@ class Task:
     required_tools: list[str]
     max_retries: int
     retry_count: int
-    """Failures reported so far."""
+    """How often it was tried again after a failure."""
     claimed_by_agent_id: str
     failure_reason: str
     created_at: datetime
