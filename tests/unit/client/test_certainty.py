@@ -193,3 +193,19 @@ def test_a_leadership_that_was_over_before_is_not_won(fake_keeper: FakeKeeper):
     if state.leader_agent_id != agent.agent_id or state.term != leadership.term:
         with pytest.raises(LeadershipLost):
             leadership.check()
+
+
+def test_a_leadership_whose_watch_breaks_is_not_counted_on(fake_keeper: FakeKeeper, monkeypatch):
+    client, rival = fake_keeper.client(), fake_keeper.client()
+    agent, other = an_agent(client), an_agent(rival)
+    leadership = client.lead("group", agent)
+    rival.campaign("group", other.agent_id)
+
+    def convert_badly(message):
+        raise ZeroDivisionError("newer than this")
+
+    monkeypatch.setattr("agentkeeper.client.convert.event_from", convert_badly)
+    rival.resign("group", agent.agent_id)
+    fake_keeper.advance(1)
+    with pytest.raises(LeadershipLost):
+        leadership.check()

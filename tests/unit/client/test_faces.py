@@ -42,7 +42,7 @@ def members(face: type) -> dict[str, object]:
 def parameters(member: object) -> list[tuple[str, object, object]]:
     return [
         (parameter.name, parameter.kind, parameter.default)
-        for parameter in inspect.signature(member).parameters.values()  # type: ignore[arg-type]
+        for parameter in inspect.signature(member).parameters.values()
     ]
 
 
