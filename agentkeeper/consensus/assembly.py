@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pysyncobj import SyncObjConf
-from pysyncobj.journal import MemoryJournal
 from pysyncobj.node import Node
 
 from agentkeeper.consensus.config import RaftConfig
+from agentkeeper.consensus.disk import Disk
 from agentkeeper.consensus.raft import HardenedRaft
 from agentkeeper.consensus.snapshots import SnapshotStore
-from agentkeeper.consensus.storage import DataFolder
-from agentkeeper.consensus.transport import NoTransport, PeerNode, PeerTransport
+from agentkeeper.consensus.storage import DataFolder, Storage, open_storage
+from agentkeeper.consensus.transport import LinkSettings, NoTransport, PeerNode, PeerTransport
 
 RaftFactory = Callable[..., HardenedRaft]
 
@@ -25,23 +26,28 @@ def make_raft(
     *,
     transport: Callable[[Node], Any] | None,
     raft_factory: RaftFactory,
+    disk: Disk | None,
+    draw_incarnation: Callable[[], str],
     post: Callable[[Callable[[], None]], None],
     delivery: Any,
     opened: contextlib.ExitStack,
 ) -> HardenedRaft:
     """Open what a replica needs and make it; `opened` closes all of it again.
 
-    `transport` makes the transport to use instead of TCP, given this replica's node; `post` runs
-    something on the engine's thread; `delivery` is told what the replica reports. Raises
-    `StartError`.
+    `transport` makes the transport to use instead of TCP, given this replica's node; `disk` is used
+    instead of the data folder; `post` runs something on the engine's thread; `delivery` is told
+    what the replica reports. Raises `StartError`.
     """
-    journal: Any = MemoryJournal()
-    if config.data_dir is not None:
-        folder = DataFolder(config)
+    if disk is None and config.data_dir is not None:
+        folder = DataFolder(config.data_dir)
         opened.callback(folder.close)
-        journal = folder.open_log()
-        opened.callback(journal._destroy)
-    snapshots = SnapshotStore(config.data_dir, post)
+        disk = folder.disk
+    if disk is None:
+        storage = Storage.in_memory(config, draw_incarnation)
+    else:
+        storage = open_storage(disk, config, draw_incarnation)
+    opened.callback(storage.close)
+    snapshots = SnapshotStore(disk, post)
     opened.callback(snapshots.close)
     others = [nodes[node_id] for node_id in config.other_ids]
     self_node: Node = nodes.get(config.node_id) or Node(config.node_id)
@@ -53,20 +59,32 @@ def make_raft(
     raft = raft_factory(
         self_node,
         others,
-        journal,
-        conf=_library_settings(config, listens=links is None),
+        storage,
+        conf=_library_settings(config),
         transport=links,
-        transportClass=PeerTransport,
+        transportClass=functools.partial(
+            PeerTransport, settings=_link_settings(config, storage.incarnation)
+        ),
         snapshots=snapshots,
+        bootstrap=config.bootstrap,
         delivery=delivery,
     )
     opened.callback(raft.close)
     return raft
 
 
-def _library_settings(config: RaftConfig, *, listens: bool) -> SyncObjConf:
+def _link_settings(config: RaftConfig, incarnation: str) -> LinkSettings:
+    return LinkSettings(
+        bind_address=config.bind_address or config.peers.get(config.node_id, ""),
+        secret=config.secret,
+        tls=config.tls,
+        incarnation=incarnation,
+        silence_s=max(2.0, 2 * config.election_timeout_ms[1] / 1000),
+    )
+
+
+def _library_settings(config: RaftConfig) -> SyncObjConf:
     low_s, high_s = (bound / 1000 for bound in config.election_timeout_ms)
-    address = config.bind_address or config.peers.get(config.node_id)
     return SyncObjConf(
         autoTick=False,
         appendEntriesUseBatch=False,
@@ -77,13 +95,5 @@ def _library_settings(config: RaftConfig, *, listens: bool) -> SyncObjConf:
         # before that: what keeps this one from serving stale reads is ReadIndex (6.4).
         leaderFallbackTimeout=low_s,
         appendEntriesPeriod=config.heartbeat_ms / 1000,
-        connectionTimeout=max(2.0, 2 * high_s),
-        connectionRetryTime=0.1,
-        dnsCacheTime=1.0,
-        dnsFailCacheTime=1.0,
         logCompactionMinEntries=max(2, config.snapshot_entries),
-        bindAddress=address if listens else None,
-        password=config.secret if listens else None,
-        sendBufferSize=2**20,
-        recvBufferSize=2**20,
     )

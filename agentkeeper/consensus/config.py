@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+
+class Durability(enum.StrEnum):
+    """When an entry counts as stored on a replica."""
+
+    FSYNC = "fsync"
+    """Once the disk has it: survives power cuts."""
+    OS = "os"
+    """Once the operating system has it: survives the death of the process, but not of the machine.
+    A power cut on a majority at once may lose the last writes that were acknowledged; a cut on one
+    replica may lose what that one had vouched for, as if a part of its disk had been wiped."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files for mutual TLS between replicas. A replica's certificate names it.
+
+    Its node id must be among the DNS names of the certificate's subject alternative names. The
+    files are read again for every connection, so renewed ones need no restart.
+    """
+
+    certificate: Path
+    """This replica's certificate and what leads from it to the authority."""
+    key: Path
+    authority: Path
+    """Certificates of the authorities that sign the replicas' certificates, and nobody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +49,12 @@ class RaftConfig:
     this replica in it, means a cluster of one: no socket is opened then."""
     secret: str | None = field(default=None, repr=False)
     """Shared by all replicas; encrypts and authenticates the links between them."""
+    tls: TlsFiles | None = None
+    """Mutual TLS on the links between replicas, instead of a shared secret."""
+    durability: Durability = Durability.FSYNC
+    bootstrap: bool = False
+    """Let a new cluster begin as soon as a majority of its replicas is there, all of them new,
+    instead of waiting for every one (see `agentkeeper.consensus.membership`)."""
 
     election_timeout_ms: tuple[int, int] = (500, 1000)
     """Range of the random time without a leader after which a replica asks for votes."""
@@ -40,6 +73,8 @@ class RaftConfig:
                 "the election timeout must be a range that starts above three heartbeats, "
                 f"not {self.election_timeout_ms} ms with a heartbeat of {self.heartbeat_ms} ms"
             )
+        if self.secret is not None and self.tls is not None:
+            raise ValueError("links are guarded by TLS or by a shared secret, not by both")
         if self.snapshot_entries < 1:
             raise ValueError("snapshot_entries must be at least 1")
         for node_id, address in self.peers.items():

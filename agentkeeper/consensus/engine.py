@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import logging
 import threading
+import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pysyncobj.node import Node
@@ -15,7 +16,9 @@ from pysyncobj.node import Node
 from agentkeeper.consensus import limits
 from agentkeeper.consensus.assembly import RaftFactory, make_raft
 from agentkeeper.consensus.config import RaftConfig
+from agentkeeper.consensus.disk import Disk
 from agentkeeper.consensus.internals import IntegrityError, now_s
+from agentkeeper.consensus.open_requests import OpenRequests
 from agentkeeper.consensus.port import (
     EngineStatus,
     Listener,
@@ -25,16 +28,8 @@ from agentkeeper.consensus.port import (
     StartError,
 )
 from agentkeeper.consensus.raft import HardenedRaft
-from agentkeeper.consensus.requests import (
-    Budget,
-    Deadlines,
-    InLog,
-    Proposal,
-    Read,
-    Reads,
-    call,
-)
-from agentkeeper.consensus.snapshots import Snapshot
+from agentkeeper.consensus.requests import Budget, call
+from agentkeeper.consensus.snapshot_file import Snapshot
 from agentkeeper.consensus.transport import PeerNode
 
 logger = logging.getLogger(__name__)
@@ -61,6 +56,8 @@ class RaftEngine:
         *,
         transport: Callable[[Node], Any] | None = None,
         raft_factory: RaftFactory = HardenedRaft,
+        disk: Disk | None = None,
+        draw_incarnation: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         """Make an engine; nothing is opened before `start`.
 
@@ -68,22 +65,21 @@ class RaftEngine:
             config: what this replica is.
             transport: makes the transport instead of TCP, given this replica's node.
             raft_factory: makes the replica; tests put other rules there.
+            disk: used instead of the data folder.
+            draw_incarnation: gives the name by which a new data folder is told from others.
         """
         self._config = config
         self._make_transport = transport
         self._raft_factory = raft_factory
+        self._disk = disk
+        self._draw_incarnation = draw_incarnation
         self._nodes = {
             node_id: PeerNode(node_id, address) for node_id, address in config.peers.items()
         }
         self._requests: deque[Callable[[], None]] = deque()
         self._awake = False
-        self._proposal_budget = Budget(limits.MAX_OPEN_PROPOSALS, limits.MAX_OPEN_PROPOSAL_BYTES)
         self._message_budget = Budget(2**31, limits.MAX_QUEUED_MESSAGE_BYTES)
-        self._deadlines = Deadlines()
-        self._in_log = InLog()
-        self._reads = Reads()
-        self._open_reads = Budget(limits.MAX_OPEN_READS, 0)
-        self._appended = False
+        self._open = OpenRequests()
         self._told_role: tuple[Role, int, str | None] | None = None
         self._snapshot_asked_s: float | None = None
         self._raft: HardenedRaft | None = None
@@ -117,6 +113,8 @@ class RaftEngine:
                 self._nodes,
                 transport=self._make_transport,
                 raft_factory=self._raft_factory,
+                disk=self._disk,
+                draw_incarnation=self._draw_incarnation,
                 post=self._post,
                 delivery=self,
                 opened=self._opened,
@@ -164,9 +162,7 @@ class RaftEngine:
             self._status, role=Role.FOLLOWER, leader_id=None, peers={}
         )
         self._drain()
-        self._reads.fail()
-        for proposal in self._in_log:
-            proposal.end(Outcome.UNKNOWN)
+        self._open.end()
 
     def _fail(self, reason: str) -> None:
         logger.error("the Raft engine stops: %s", reason)
@@ -180,15 +176,18 @@ class RaftEngine:
             return
         try:
             self._drain()
-            self._begin_round()
-            self._deadlines.expire(now_s())
+            self._open.begin_round(self._raft)
+            self._open.expire()
             self._raft.doTick(self._wait_s(timeout_s))
+            self._raft.flush()  # what the wait brought is vouched for at once
             self.on_progress()
-            self._answer_reads()
+            self._open.answer_reads(self._raft)
         except IntegrityError as error:
             self._fail(f"replicas contradict each other: {error}")
         except _StoppedError as error:
             self._fail(str(error))
+        except OSError as error:
+            self._fail(f"the disk failed, and what it has stored is uncertain: {error}")
         except Exception as error:
             logger.exception("unexpected error in the Raft engine")
             self._fail(f"unexpected error: {error!r}")
@@ -203,22 +202,6 @@ class RaftEngine:
                 return  # another thread drains as well, after the end
             request()
 
-    def _begin_round(self) -> None:
-        """Send new entries, and begin a round if reads wait; one message serves both."""
-        raft = self._running()
-        reads = self._reads.wants_round and raft.may_serve_reads()
-        if raft.leads and (self._appended or reads):
-            raft.replicate()
-        self._appended = False
-        self._answer_reads()
-
-    def _answer_reads(self) -> None:
-        raft = self._running()
-        if raft.leads:
-            self._reads.confirmed(raft.confirmed_round())
-        else:
-            self._reads.fail()
-
     def _before_wait(self) -> None:
         self.on_progress()
         self._want_snapshot()
@@ -230,7 +213,7 @@ class RaftEngine:
             return 0.0
         if raft.leads and not raft.others and raft.commit_index < raft.last_index:
             return 0.0
-        next_s = self._deadlines.next_s()
+        next_s = self._open.next_deadline_s()
         if next_s is not None:
             timeout_s = min(timeout_s, max(0.0, next_s - now_s()))
         return timeout_s
@@ -255,53 +238,23 @@ class RaftEngine:
         self, payload: bytes, timeout_s: float, on_outcome: Callable[[Outcome], None]
     ) -> None:
         """Implement `Engine.propose`. An ended engine answers REJECTED on the caller's thread."""
-        fits = len(payload) <= limits.MAX_PAYLOAD_BYTES and self._proposal_budget.take(len(payload))
-        if not fits:
+        proposal = self._open.proposal(payload, timeout_s, on_outcome)
+        if proposal is None:
             self._answer_soon(lambda: call(on_outcome, Outcome.REJECTED))
-            return
-        proposal = Proposal(payload, now_s() + timeout_s, on_outcome, self._proposal_budget)
-        self._answer_soon(lambda: self._append(proposal))
-
-    def _append(self, proposal: Proposal) -> None:
-        raft = self._raft
-        if (
-            raft is None
-            or self._refuses
-            or raft.transferring
-            or raft.log_bytes > limits.MAX_LOG_BYTES
-        ):
-            proposal.end(Outcome.REJECTED)
-        elif proposal.deadline_s <= now_s():
-            proposal.expire()
         else:
-            # Noted first: should appending fail half-way, what became of it is unknown.
-            self._in_log.add(raft.last_index + 1, raft.term, proposal)
-            self._deadlines.watch(proposal)
-            raft.append(proposal.payload)
-            proposal.payload = b""
-            self._appended = True
-
-    @property
-    def _refuses(self) -> bool:
-        ends = self._ended or self._stopping
-        return ends or self._raft is None or not self._raft.leads
+            self._answer_soon(lambda: self._open.append(proposal, self._accepting))
 
     def read_index(self, timeout_s: float, on_result: Callable[[int | None], None]) -> None:
         """Implement `Engine.read_index`. An ended engine answers None on the caller's thread."""
-        if not self._open_reads.take(0):
+        read = self._open.read(timeout_s, on_result)
+        if read is None:
             self._answer_soon(lambda: call(on_result, None))
-            return
-        read = Read(now_s() + timeout_s, on_result, self._open_reads)
-        self._answer_soon(lambda: self._add_read(read))
-
-    def _add_read(self, read: Read) -> None:
-        if self._refuses:
-            read.end(None)
-        elif read.deadline_s <= now_s():
-            read.expire()
         else:
-            self._reads.add(read)
-            self._deadlines.watch(read)
+            self._answer_soon(lambda: self._open.wait_for_round(read, self._accepting))
+
+    @property
+    def _accepting(self) -> HardenedRaft | None:
+        return None if self._ended or self._stopping else self._raft
 
     def _answer_soon(self, request: Callable[[], None]) -> None:
         self._post(request)
@@ -337,16 +290,16 @@ class RaftEngine:
         return self._status
 
     # --- snapshots -------------------------------------------------------------------------------
-    def save_snapshot(self, index: int, snapshot: bytes) -> None:
-        """Implement `Engine.save_snapshot`. The file is written on a thread of its own."""
+    def save_snapshot(self, index: int, snapshot: Iterable[bytes]) -> None:
+        """Implement `Engine.save_snapshot`."""
         self._post(lambda: self._save_snapshot(index, snapshot))
 
-    def _save_snapshot(self, index: int, snapshot: bytes) -> None:
+    def _save_snapshot(self, index: int, snapshot: Iterable[bytes]) -> None:
         if self._ended or self._raft is None:
             return
 
-        def stored(result: Snapshot | None) -> None:
-            if result is not None:
+        def stored(success: bool) -> None:
+            if success:
                 self._snapshot_asked_s = None
 
         if not self._raft.save_snapshot(index, snapshot, stored):
@@ -369,12 +322,12 @@ class RaftEngine:
         """Deliver a committed entry, then tell whoever proposed it."""
         if payload is not None:
             self._tell(self._listener.committed, index, term, payload)
-        self._in_log.committed(index, term)
+        self._open.committed(index, term)
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """Replace the listener's state; what became of skipped proposals stays unknown."""
         self._tell(self._listener.restored, snapshot.index, snapshot.term, snapshot.payload)
-        self._in_log.skipped(snapshot.index)
+        self._open.skipped(snapshot.index)
 
     def on_payload(self, node: Node, payload: bytes) -> None:
         """Pass on a message; a listener that fails here has missed no entry."""
@@ -382,9 +335,7 @@ class RaftEngine:
 
     def on_round(self, number: int) -> None:
         """Let waiting reads take part in a round that is about to be sent."""
-        raft = self._running()
-        if raft.may_serve_reads():
-            self._reads.begun(number, raft.commit_index)
+        self._open.round_begun(number, self._running())
 
     def on_progress(self) -> None:
         """Report a change of role, term or leader."""
@@ -396,20 +347,10 @@ class RaftEngine:
         if role == self._told_role:
             return
         if self._told_role is not None and self._told_role[0] is Role.LEADER:
-            self._deposed()
+            self._open.deposed(patience_s=self._config.election_timeout_ms[1] / 1000)
         self._told_role = role
         self._publish()
         self._tell(self._listener.role_changed, *role)
-
-    def _deposed(self) -> None:
-        """Wait a little for the next leader to decide about what is still open, not longer."""
-        self._reads.fail()
-        self._in_log.drop_answered()
-        latest_s = now_s() + self._config.election_timeout_ms[1] / 1000
-        for proposal in self._in_log:
-            if proposal.deadline_s > latest_s:
-                proposal.deadline_s = latest_s
-                self._deadlines.watch(proposal)
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         try:
@@ -432,8 +373,12 @@ class RaftEngine:
             peers={
                 str(node.id): PeerStatus(
                     connected=node in linked,
-                    match_index=raft.match_index.get(node) if raft.leads else None,
+                    match_index=raft.peers[node].match_index if raft.leads else None,
                 )
                 for node in raft.others
             },
+            durable_index=raft.durable_index,
+            voter=raft.votes,
+            trouble=raft.trouble,
+            refused=dict(raft.refused),
         )

@@ -16,15 +16,12 @@ from typing import Any, cast
 from pysyncobj import SyncObj, syncobj
 from pysyncobj.node import Node
 
-from agentkeeper.consensus.messages import Entry
+from agentkeeper.consensus.entries import NO_OP, Entry
 from agentkeeper.consensus.port import Role
+from agentkeeper.consensus.storage import Storage
 
 FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
 _ROLES = {FOLLOWER: Role.FOLLOWER, CANDIDATE: Role.CANDIDATE, LEADER: Role.LEADER}
-
-REGULAR = b"\x00"
-NO_OP = b"\x01"
-"""First byte of an entry's command: ours, or the no-op a new leader appends (thesis 6.4)."""
 
 
 def now_s() -> float:
@@ -40,23 +37,30 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
     """`SyncObj` with names for what it keeps private."""
 
     def __init__(
-        self, self_node: Node, others: Sequence[Node], journal: Any, **kwargs: Any
+        self, self_node: Node, others: Sequence[Node], storage: Storage, **kwargs: Any
     ) -> None:
+        self.log = storage.journal
+        """A sequence of entries with gapless indexes, kept on disk."""
+        self.ballot = storage.ballot
+        """Term, vote and standing, kept on disk."""
+        self.incarnation = storage.incarnation
+        """Drawn when the data folder was made."""
         self._pipe_lock = threading.Lock()
         self._pipe_open = True
+        if len(self.log) == 0:
+            self.log.add(NO_OP, 1, 0)  # before the library looks at the properties below
         super().__init__(self_node, others, **kwargs)
-        self._adopt_journal(journal)
+        self._adopt_stored()
 
-    def _adopt_journal(self, journal: Any) -> None:
-        self._SyncObj__raftLog = journal
-        if len(journal) == 0:
-            journal.add(NO_OP, 1, 0)
-        self.log_bytes = _bytes(journal[:])
-        """Size of the entries in the log."""
-        stored_term = journal.getCurrentTerm()
-        self._SyncObj__raftCurrentTerm = max(stored_term, self.last_term)
-        vote = journal.getVotedForNodeId() if stored_term == self.term else None
-        self._SyncObj__votedForNodeId = vote
+    def _adopt_stored(self) -> None:
+        self._SyncObj__raftLog = self.log
+        # Term and vote are stored before anything is done in a term, so no entry is ahead of them.
+        self._SyncObj__raftCurrentTerm = self.ballot.term
+        self._SyncObj__votedForNodeId = self.ballot.vote
+        if self.last_term > self.term:
+            raise IntegrityError(
+                f"the log reaches term {self.last_term}, the stored term is only {self.term}"
+            )
         # The commit index is volatile (Raft paper, figure 2): the leader tells it anew.
         self._SyncObj__raftCommitIndex = self.first_index
         self._SyncObj__raftLastApplied = self.first_index
@@ -89,7 +93,7 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
     @property
     def voted_for(self) -> str | None:
         """Node id that got this replica's vote in the current term."""
-        return cast("str | None", self._SyncObj__votedForNodeId)
+        return self.ballot.vote
 
     def random_timeout_s(self) -> float:
         """Draw an election timeout (paper, 5.2)."""
@@ -100,8 +104,13 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
         self._SyncObj__raftElectionDeadline = 0.0 if may else math.inf
 
     def store_vote(self, term: int, node_id: str | None) -> None:
-        """Set term and vote; stored before this returns, thus before any answer is sent."""
+        """Set term and vote; durable before this returns, thus before any answer (figure 2)."""
         self._SyncObj__setCurrentTerm(term, node_id)
+
+    def _SyncObj__setCurrentTerm(self, term: int, node_id: str | None) -> None:  # noqa: N802
+        self.ballot.store(term=term, vote=node_id)
+        self._SyncObj__raftCurrentTerm = term
+        self._SyncObj__votedForNodeId = node_id
 
     def become_follower(self, term: int, leader: Node | None) -> None:
         """Follow, in `term`, which must not be lower than the current one (paper, 5.1)."""
@@ -111,11 +120,6 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
         self.leader = leader
 
     # --- the log -----------------------------------------------------------------------------
-    @property
-    def log(self) -> Any:
-        """The library's journal: a sequence of entries with gapless indexes."""
-        return self._SyncObj__raftLog
-
     @property
     def first_index(self) -> int:
         """Index of the oldest entry kept; it and all before it are committed."""
@@ -130,6 +134,16 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
     def last_term(self) -> int:
         """Term of the newest entry."""
         return int(self.log[-1][2])
+
+    @property
+    def durable_index(self) -> int:
+        """Index of the last entry that survives a power cut."""
+        return self.log.durable_index
+
+    @property
+    def log_bytes(self) -> int:
+        """Size of the entries in the log."""
+        return self.log.size_bytes
 
     def term_at(self, index: int) -> int | None:
         """Term of the entry at `index`; None if it is not in the log (any more or yet)."""
@@ -149,8 +163,8 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
             for position, entry in enumerate(entries):
                 total += len(entry[0])
                 if total >= max_bytes:
-                    return cast("list[Entry]", entries[: position + 1])
-        return cast("list[Entry]", entries)
+                    return entries[: position + 1]
+        return entries
 
     def within_bytes(self, index: int, end: int, max_bytes: int) -> int:
         """Give the lowest index from `index` on from which the entries up to `end` fit."""
@@ -162,10 +176,19 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
             end -= 1
         return end
 
+    def _SyncObj__getEntries(  # noqa: N802
+        self, index: int, count: int | None = None, max_bytes: int | None = None
+    ) -> list[Entry]:
+        """Show the library's rule of commitment nothing that is not durable here.
+
+        It counts this replica for every entry that it is shown (paper, 5.3), and shown none it
+        leaves the commit index where it is.
+        """
+        return [] if index > self.durable_index else self.entries_from(index, count or 1)
+
     def add_entry(self, command: bytes, index: int, term: int) -> None:
-        """Append an entry."""
+        """Append an entry; the next flush makes it durable."""
         self.log.add(command, index, term)
-        self.log_bytes += len(command)
 
     def truncate_from(self, index: int) -> None:
         """Drop the entry at `index` and all after it; refuses to touch committed ones."""
@@ -174,22 +197,17 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
                 f"the leader's log contradicts the committed entry {index} "
                 f"(commit index {self.commit_index})"
             )
-        at = index - self.first_index
-        self.log_bytes -= _bytes(self.log[at:])
-        self.log.deleteEntriesFrom(at)
+        self.log.deleteEntriesFrom(index - self.first_index)
 
     def trim_to(self, index: int) -> None:
         """Drop all entries before `index`, which stays as the first one."""
         at = index - self.first_index
         if at > 0:
-            self.log_bytes -= _bytes(self.log[:at])
             self.log.deleteEntriesTo(at)
 
     def restart_log(self, index: int, term: int) -> None:
         """Replace the whole log by the point where a snapshot ends."""
-        self.log.clear()
-        self.log_bytes = 0
-        self.add_entry(NO_OP, index, term)
+        self.log.restart(index, term)
 
     # --- progress ----------------------------------------------------------------------------
     @property
@@ -216,8 +234,8 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
         return cast("dict[Node, int]", self._SyncObj__raftNextIndex)
 
     @property
-    def match_index(self) -> dict[Node, int]:
-        """Highest index known to be stored, by peer (paper, figure 2)."""
+    def counted_index(self) -> dict[Node, int]:
+        """Highest index for which each peer counts towards a commit (paper, figure 2)."""
         return cast("dict[Node, int]", self._SyncObj__raftMatchIndex)
 
     @property
@@ -257,13 +275,11 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
 
     def unsent_bytes(self, node: Node) -> int:
         """Bytes that wait for the link to `node`. May be called from any thread."""
-        link = getattr(self.transport, "_connections", {}).get(node)
-        return 0 if link is None else int(link.getSendBufferSize())
+        return int(self.transport.unsent_bytes(node))
 
     def rejuvenate_links(self, span_s: float) -> None:
         """Do not count a span of time towards the age at which silent links are dropped."""
-        for link in getattr(self.transport, "_connections", {}).values():
-            link._TcpConnection__lastReadTime += span_s
+        self.transport.rejuvenate(span_s)
 
     def poll(self) -> None:
         """Take in what has arrived, without waiting."""
@@ -290,7 +306,3 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
             os.close(notifier._PipeNotifier__pipeR)
             os.close(notifier._PipeNotifier__pipeW)
         self.transport.destroy()
-
-
-def _bytes(entries: list[Entry]) -> int:
-    return sum(len(command) for command, _, _ in entries)

@@ -16,14 +16,23 @@ MAX_OPEN_PROPOSAL_BYTES: Final = 64 * 2**20
 MAX_OPEN_READS: Final = 65536
 """Read rounds asked for and not yet answered; the next one is answered None."""
 
+MAX_REPLICAS: Final = 9
+"""Replicas that a cluster may have begun with."""
+
+MAX_NAME_CHARS: Final = 64
+"""Length of a node id or an incarnation."""
+
 MAX_LOG_BYTES: Final = 2**30
 """Size of the log above which proposals are REJECTED: no snapshot has let it be trimmed."""
 
 SNAPSHOT_LOG_BYTES: Final = 64 * 2**20
 """Size of the log above which a snapshot is asked for, however few its entries."""
 
-MAX_TRIM_SLACK_BYTES: Final = 4 * 2**20
-"""Entries kept before a snapshot for followers that lag behind; trimming rewrites them."""
+MAX_TRIM_SLACK_BYTES: Final = 32 * 2**20
+"""Size of the entries kept before a snapshot for followers that lag behind."""
+
+TRIM_SLACK_SNAPSHOTS: Final = 4
+"""Number of those entries, in times of what lies between two snapshots."""
 
 MAX_QUEUED_MESSAGE_BYTES: Final = 8 * 2**20
 """Bytes given to `Engine.send` and not yet handed to a link."""
@@ -45,6 +54,9 @@ SNAPSHOT_CHUNK_BYTES: Final = 256 * 1024
 
 MAX_SNAPSHOT_BYTES: Final = 2 * 2**30
 """Largest snapshot stored or accepted from a leader."""
+
+FULL_DISK_RETRY_S: Final = 0.2
+"""How long after a write found the disk full the next one is tried."""
 
 MAX_DELIVERY_S: Final = 0.02
 """Longest time spent delivering entries before heartbeats and elections get their turn."""

@@ -6,12 +6,13 @@ shape is not one we know: whoever sent it, such a message must not disturb the e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Entry = tuple[bytes, int, int]
-"""A log entry as the library keeps it: command, index, term."""
+from agentkeeper.consensus import limits
+from agentkeeper.consensus.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,36 @@ class TimeoutNow:
     term: int
 
 
+class Standing(enum.StrEnum):
+    """What a replica is to its cluster."""
+
+    NEW = "new"
+    """It has never stored anything and never voted."""
+    LEARNER = "learner"
+    """It gets the log, but neither votes nor counts."""
+    VOTER = "voter"
+    """It votes, and what it has stored counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """The first message on every link, and again whenever what it says changes."""
+
+    incarnation: str
+    """Drawn when the replica's data folder was made: another one means another, empty disk."""
+    standing: Standing
+    founders: Mapping[str, str]
+    """Incarnation of each replica that the cluster began with, by node id, as far as known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The leader lets a learner vote once the entry at `index`, and all before, is stored there."""
+
+    term: int
+    index: int
+
+
 @dataclass(frozen=True, slots=True)
 class Payload:
     """A message of the daemon's own, opaque here."""
@@ -101,11 +132,10 @@ Message = (
     | VoteRequest
     | VoteReply
     | TimeoutNow
+    | Introduction
+    | Admit
     | Payload
 )
-
-KEEP_ALIVE = {"type": "keep_alive"}
-"""Sent on idle links, which the library would otherwise drop on their next use."""
 
 
 class _MalformedError(Exception):
@@ -113,7 +143,7 @@ class _MalformedError(Exception):
 
 
 def parse(raw: object) -> Message | None:
-    """Give the typed message, or None for a keep-alive and for anything of unknown shape."""
+    """Give the typed message, or None for anything of unknown shape."""
     if not isinstance(raw, dict):
         return None
     parser = _PARSERS.get(raw.get("type", "")) if isinstance(raw.get("type"), str) else None
@@ -216,6 +246,26 @@ def _vote_reply(raw: dict[str, Any]) -> VoteReply:
     )
 
 
+def _introduction(raw: dict[str, Any]) -> Introduction:
+    founders = raw.get("founders")
+    if not isinstance(founders, dict) or len(founders) > limits.MAX_REPLICAS:
+        raise _MalformedError("founders")
+    for node_id, incarnation in founders.items():
+        _checked_name(node_id)
+        _checked_name(incarnation)
+    try:
+        standing = Standing(str(raw.get("standing")))
+    except ValueError as error:
+        raise _MalformedError("standing") from error
+    return Introduction(_checked_name(raw.get("incarnation")), standing, founders)
+
+
+def _checked_name(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= limits.MAX_NAME_CHARS:
+        raise _MalformedError("name")
+    return value
+
+
 _PARSERS: dict[str, Callable[[dict[str, Any]], Message]] = {
     "append_entries": _append,
     "next_node_idx": _append_reply,
@@ -223,6 +273,8 @@ _PARSERS: dict[str, Callable[[dict[str, Any]], Message]] = {
     "snapshot_received": _snapshot_reply,
     "request_vote": _vote_request,
     "response_vote": _vote_reply,
+    "introduction": _introduction,
+    "admit": lambda raw: Admit(_int(raw, "term"), _int(raw, "index")),
     "timeout_now": lambda raw: TimeoutNow(_int(raw, "term")),
     "agentkeeper": lambda raw: Payload(_bytes(raw, "payload")),
 }

@@ -8,8 +8,8 @@ through `Engine`, from any thread. Nothing here knows what a payload means.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -55,6 +55,14 @@ class EngineStatus:
     """Index of the last entry handed to the listener."""
     last_log_index: int
     peers: Mapping[str, PeerStatus]
+    durable_index: int = 0
+    """Index of the last entry stored on this replica's disk."""
+    voter: bool = True
+    """Whether this replica votes and counts; one that came empty does not before it caught up."""
+    trouble: str = ""
+    """Why this replica cannot take its full part now (a full disk, not a member yet), in words."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """What was dropped on the links between replicas, counted by reason."""
 
 
 class Listener(Protocol):
@@ -123,8 +131,11 @@ class Engine(Protocol):
         False if there is no link at the moment. Order between two replicas is kept.
         """
 
-    def save_snapshot(self, index: int, snapshot: bytes) -> None:
-        """Store `snapshot`, the state at `index` (delivered before), and drop the log below it."""
+    def save_snapshot(self, index: int, snapshot: Iterable[bytes]) -> None:
+        """Store `snapshot`, the state at `index` (delivered before), and drop the log below it.
+
+        The pieces are taken one by one, on a thread of the engine's own.
+        """
 
     def transfer_leadership(self) -> None:
         """If this replica leads, hand leadership to the most advanced peer, best effort."""

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from pysyncobj.node import Node
 
 from agentkeeper.consensus import limits
-from agentkeeper.consensus.internals import REGULAR, now_s
+from agentkeeper.consensus.admission import Admission
+from agentkeeper.consensus.entries import REGULAR
+from agentkeeper.consensus.installation import Installation
+from agentkeeper.consensus.internals import now_s
 from agentkeeper.consensus.messages import (
+    Admit,
     Append,
     AppendReply,
+    Introduction,
     Payload,
     SnapshotChunk,
     SnapshotReply,
+    Standing,
     TimeoutNow,
     VoteReply,
     VoteRequest,
     parse,
 )
 from agentkeeper.consensus.port import StartError
-from agentkeeper.consensus.replication import Replication
-from agentkeeper.consensus.snapshots import Snapshot
+from agentkeeper.consensus.recovery import REJOIN
+from agentkeeper.consensus.snapshot_file import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +57,7 @@ class Delivery(Protocol):
         """Look whether role, term or leader have changed."""
 
 
-class HardenedRaft(Replication):
+class HardenedRaft(Admission, Installation):
     """One replica. Everything in it happens inside `doTick`, on the engine's thread."""
 
     def __init__(self, *args: Any, delivery: Delivery, **kwargs: Any) -> None:
@@ -68,13 +74,34 @@ class HardenedRaft(Replication):
             VoteRequest: self.on_vote_request,
             VoteReply: self.on_vote_reply,
             TimeoutNow: self.on_timeout_now,
+            Introduction: self.on_introduction,
+            Admit: self.on_admit,
             Payload: self._on_payload,
         }
 
     def _SyncObj__onMessageReceived(self, node: Node, raw: object) -> None:  # noqa: N802
         message = parse(raw)
-        if message is not None and node in self._SyncObj__otherNodes:
+        if message is None or node not in self._SyncObj__otherNodes:
+            return
+        if isinstance(message, Introduction) or self.introduced(node):
             self._handlers[type(message)](node, message)
+
+    @property
+    def trouble(self) -> str:
+        """Why this replica cannot take its full part now, in words; empty if it can."""
+        if self.full:
+            return f"its disk is full: {self.full}"
+        if self.standing is Standing.NEW and self.leader is None:
+            return "it is new, and waits for the other replicas to begin a cluster with or to join"
+        if not self.votes:
+            return "it came with an empty disk, and does not vote before it has caught up"
+        return ""
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """What was dropped on the links to other replicas, counted by reason."""
+        counted: Mapping[str, int] = getattr(self.transport, "refused", {})
+        return counted
 
     def takes_payloads(self, node: Node) -> bool:
         """Whether the link to `node` has room for a message that heartbeats would wait behind."""
@@ -90,15 +117,28 @@ class HardenedRaft(Replication):
         if lost_s > _STALL_S:
             self.make_up_for(lost_s)
         self.decide_on_standing()
+        self.give_up_if_full()
         self.continue_transfer()
-        self.keep_links_alive()
+        self.admit_learners()
         super()._onTick(timeToWait)
 
     def _checkCommandsToApply(self) -> None:  # noqa: N802
-        """Nothing to do: the engine appends, and the library's own queue stays empty."""
+        """Flush: what was committed is delivered, what was appended is sent, the wait is ahead.
+
+        The followers store the new entries at the same time (thesis 10.2.1). Of the library's own
+        queue there is nothing to be done, since the engine appends.
+        """
+        self.flush()
 
     def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
         """Nothing to do: the engine decides when to compact."""
+
+    @property
+    def takes_proposals(self) -> bool:
+        """Whether this replica leads and may append; a refusal is definite."""
+        if self.transferring or self.full or self.log_bytes > limits.MAX_LOG_BYTES:
+            return False
+        return self.leads
 
     def append(self, payload: bytes) -> int:
         """Append an entry to the leader's log and give its index; `replicate` sends it."""
@@ -140,8 +180,7 @@ class HardenedRaft(Replication):
         if self.first_index > index:
             raise StartError(
                 f"the log begins at entry {self.first_index}, but the snapshot reaches only entry "
-                f"{index}; restore the data folder from a backup, or remove the whole folder if "
-                "the other replicas are intact"
+                f"{index}; {REJOIN}"
             )
         if snapshot is not None:
             self.delivered_index = 0
@@ -162,7 +201,7 @@ class HardenedRaft(Replication):
         self._delivery.on_snapshot(snapshot)
 
     def save_snapshot(
-        self, index: int, payload: bytes, done: Callable[[Snapshot | None], None]
+        self, index: int, pieces: Iterable[bytes], done: Callable[[bool], None]
     ) -> bool:
         """Store the state at `index` and drop the log below it; False if it is of no use."""
         term = self.term_at(index)
@@ -171,21 +210,27 @@ class HardenedRaft(Replication):
         if self.snapshots.busy:
             return False
 
-        def stored(snapshot: Snapshot | None) -> None:
-            if snapshot is not None:
+        def stored(success: bool) -> None:
+            if success:
                 self.trim_to(self._trim_point(index))
-            done(snapshot)
+            done(success)
 
-        self.snapshots.save(Snapshot(index, term, payload), stored)
+        self.snapshots.save(index, term, pieces, stored)
         return True
 
     def _trim_point(self, index: int) -> int:
         """Keep what linked followers still lack, within reason: sending it beats a snapshot."""
         if not self.leads:
             return index
-        lacking = [self.match_index[node] for node in self.others if node in self.linked]
-        keep_from = max(min([index, *lacking]), index - int(self.conf.logCompactionMinEntries))
+        lacking = [self._reach(node) for node in self.others if node in self.linked]
+        most = limits.TRIM_SLACK_SNAPSHOTS * int(self.conf.logCompactionMinEntries)
+        keep_from = max(min([index, *lacking]), index - most)
         return self.within_bytes(keep_from, index, limits.MAX_TRIM_SLACK_BYTES)
+
+    def _reach(self, node: Node) -> int:
+        """How far a follower comes by what it has or is being sent as a snapshot."""
+        peer = self.peers[node]
+        return max(peer.match_index, 0 if peer.outgoing is None else peer.outgoing.index)
 
 
 def _payload(command: bytes) -> bytes | None:

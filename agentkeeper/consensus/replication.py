@@ -3,50 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from pysyncobj.node import Node
 
 from agentkeeper.consensus import limits
 from agentkeeper.consensus.internals import IntegrityError, now_s
-from agentkeeper.consensus.messages import (
-    KEEP_ALIVE,
-    Append,
-    AppendReply,
-    SnapshotChunk,
-    SnapshotReply,
-)
-from agentkeeper.consensus.snapshots import Incoming, Outgoing, Snapshot, SnapshotStore
+from agentkeeper.consensus.journal import JournalFullError
+from agentkeeper.consensus.messages import Append, AppendReply
+from agentkeeper.consensus.peers import Peer
+from agentkeeper.consensus.snapshots import SnapshotStore
 from agentkeeper.consensus.voting import Voting
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Peer:
-    """What a leader keeps about one follower besides next and match index."""
-
-    echoed: int = 0
-    """Highest round it has answered."""
-    rewound: int = 0
-    """Rejections of rounds up to this one are answered already."""
-    unacknowledged: deque[tuple[int, int]] = field(default_factory=deque)
-    """Last index and size of each append on its way."""
-    unacknowledged_bytes: int = 0
-    outgoing: Outgoing | None = None
-    distrusted: bool = False
-    """Whether it has been found to vouch for what cannot be."""
-
-    def forget_unacknowledged(self) -> None:
-        self.unacknowledged.clear()
-        self.unacknowledged_bytes = 0
-
-    def acknowledge(self, index: int) -> None:
-        while self.unacknowledged and self.unacknowledged[0][0] <= index:
-            self.unacknowledged_bytes -= self.unacknowledged.popleft()[1]
 
 
 class Replication(Voting):
@@ -57,23 +27,22 @@ class Replication(Voting):
         *args: Any,
         snapshots: SnapshotStore,
         on_round: Callable[[int], None],
-        on_snapshot: Callable[[Snapshot], None],
         **kwargs: Any,
     ) -> None:
         self.snapshots = snapshots
         self._on_round = on_round  # told before anything of a round is sent
-        self._on_snapshot = on_snapshot  # replaces state and log, once it is stored
-        self._peers: dict[Node, _Peer] = {}
-        self._round = 0
-        self._incoming: Incoming | None = None
-        self._storing: int | None = None
-        self._keep_alive_s = 0.0
+        self.peers: dict[Node, Peer] = {}
+        self.round = 0
+        self._to_vouch: dict[Node, tuple[int, int, int]] = {}
+        self.full = ""
+        """Why the disk takes no more entries now; empty while it does."""
+        self._flush_again_s = 0.0
+        self._giving_up = False
         super().__init__(*args, **kwargs)
 
     # --- leading -----------------------------------------------------------------------------
     def _SyncObj__onBecomeLeader(self) -> None:  # noqa: N802
-        self._peers = {node: _Peer() for node in self.others}
-        self._incoming = None
+        self.peers = {node: Peer() for node in self.others}
         super()._SyncObj__onBecomeLeader()
 
     def _SyncObj__sendAppendEntries(self) -> None:  # noqa: N802
@@ -82,17 +51,17 @@ class Replication(Voting):
     def replicate(self) -> None:
         """Send every follower what it lacks, or a heartbeat: one round."""
         self.heartbeat_due_at(now_s() + self.conf.appendEntriesPeriod)
-        self._round += 1
-        self._on_round(self._round)
+        self.round += 1
+        self._on_round(self.round)
         for node in self.others:
             if node in self.linked:
                 self._send_to(node)
 
     def _send_to(self, node: Node) -> None:
         """Send one follower all it lacks, within the bound on what is on its way."""
-        peer = self._peers[node]
+        peer = self.peers[node]
         if self.next_index[node] <= self.first_index:
-            self._send_snapshot(node, peer)
+            self.send_snapshot(node, peer)
             return
         while True:
             prev_index = self.next_index[node] - 1
@@ -104,7 +73,7 @@ class Replication(Voting):
                 {
                     "type": "append_entries",
                     "term": self.term,
-                    "round": self._round,
+                    "round": self.round,
                     "commit_index": self.commit_index,
                     "prevLogIdx": prev_index,
                     "prevLogTerm": self.term_at(prev_index),
@@ -122,26 +91,26 @@ class Replication(Voting):
 
     def on_append_reply(self, node: Node, message: AppendReply) -> None:
         """Learn what a follower has stored (paper, 5.3)."""
-        if not self._answered(node, message.term, message.round):
+        if not self.answered(node, message.term, message.round):
             return
-        peer = self._peers[node]
+        peer = self.peers[node]
         if message.success:
             self._matched(node, peer, message.next_index - 1)
         elif message.reset and message.round > peer.rewound:
             # Only a rejection moves nextIndex back, never to or below what is known to match,
             # and the rejections of all that was on its way count as one.
-            peer.rewound = self._round
+            peer.rewound = self.round
             peer.forget_unacknowledged()
             hint = min(self.next_index[node], message.next_index)
-            self.next_index[node] = max(hint, self.match_index[node] + 1, 2)
-            self._round += 1
+            self.next_index[node] = max(hint, peer.match_index + 1, 2)
+            self.round += 1
             self._send_to(node)
             return
         room = peer.unacknowledged_bytes < limits.MAX_UNACKNOWLEDGED_BYTES
         if message.success and room and self.next_index[node] <= self.last_index:
             self._send_to(node)
 
-    def _matched(self, node: Node, peer: _Peer, index: int) -> None:
+    def _matched(self, node: Node, peer: Peer, index: int) -> None:
         if index > self.last_index:
             if not peer.distrusted:
                 logger.error("replica %s vouches for entries this leader lacks; ignored", node.id)
@@ -149,23 +118,29 @@ class Replication(Voting):
             return
         peer.acknowledge(index)
         # matchIndex only grows while one replica leads and the link holds (paper, figure 2).
-        self.match_index[node] = max(self.match_index[node], index)
-        self.next_index[node] = max(self.next_index[node], self.match_index[node] + 1)
+        peer.match_index = max(peer.match_index, index)
+        self.count(node, peer)
+        self.next_index[node] = max(self.next_index[node], peer.match_index + 1)
         if peer.outgoing is not None and peer.outgoing.index <= index:
             peer.outgoing = None
 
-    def _answered(self, node: Node, term: int, round_: int) -> bool:
+    def count(self, node: Node, peer: Peer) -> None:
+        """Let what `node` has stored count towards a commit, if it votes."""
+        self.counted_index[node] = peer.match_index if self.counts(node) else 0
+
+    def answered(self, node: Node, term: int, round_: int) -> bool:
         """Note a follower's answer; False if it must be dropped (paper, 5.1)."""
         if term > self.term:
             self.become_follower(term, None)
             return False
-        if term < self.term or not self.leads or round_ > self._round:
+        if term < self.term or not self.leads or round_ > self.round:
             return False
-        if node not in self._peers:
+        if node not in self.peers:
             return False
-        self._peers[node].echoed = max(self._peers[node].echoed, round_)
-        self.last_response_s[node] = now_s()
-        self.excused = False
+        self.peers[node].echoed = max(self.peers[node].echoed, round_)
+        if self.counts(node):
+            self.last_response_s[node] = now_s()
+            self.excused = False
         return True
 
     def confirmed_round(self) -> int:
@@ -174,9 +149,11 @@ class Replication(Voting):
         Whoever answered was in this term then, so no other leader can have committed anything
         before the round was begun (ReadIndex, thesis 6.4).
         """
-        echoed = sorted((peer.echoed for peer in self._peers.values()), reverse=True)
+        echoed = [peer.echoed for node, peer in self.peers.items() if self.counts(node)]
         needed = self.majority - 1
-        return echoed[needed - 1] if needed else self._round
+        if not needed:
+            return self.round
+        return sorted(echoed, reverse=True)[needed - 1] if len(echoed) >= needed else 0
 
     def may_serve_reads(self) -> bool:
         """Whether an entry of this term is committed, so that the commit index is current."""
@@ -187,7 +164,7 @@ class Replication(Voting):
         )
 
     # --- following -----------------------------------------------------------------------------
-    def _reply(
+    def reply(
         self,
         node: Node,
         round_: int,
@@ -196,6 +173,7 @@ class Replication(Voting):
         success: bool = False,
         reset: bool = False,
     ) -> None:
+        """Answer an append; `vouch` does it for those that were accepted."""
         self.send(
             node,
             {
@@ -212,13 +190,13 @@ class Replication(Voting):
         """Accept entries that fit the log (AppendEntries receiver, paper, figure 2)."""
         if message.term < self.term:
             # Rule 1; the answer's term tells a deposed leader that it is one.
-            self._reply(node, message.round, self.last_index + 1)
+            self.reply(node, message.round, self.last_index + 1)
             return
         self.heard_leader(node, message.term)
         self._SyncObj__leaderCommitIndex = message.commit_index
         if message.prev_index is None:
             # A bare heartbeat says nothing about the log, so it commits nothing.
-            self._reply(node, message.round, self.last_index + 1)
+            self.reply(node, message.round, self.last_index + 1)
             return
         prev_index, prev_term, entries = message.prev_index, message.prev_term, message.entries
         if prev_index < self.first_index:
@@ -228,11 +206,11 @@ class Replication(Voting):
         else:
             mismatch = self._mismatch(prev_index, prev_term)
             if mismatch is not None:
-                self._reply(node, message.round, mismatch, reset=True)
+                self.reply(node, message.round, mismatch, reset=True)
                 return
         self._store(entries)
         matched = prev_index + len(entries)
-        self._reply(node, message.round, matched + 1, success=True)
+        self.vouch(node, message.round, matched)
         # Rule 5: only what is known to be equal to the leader's log can be committed.
         self.commit_index = max(self.commit_index, min(message.commit_index, matched))
 
@@ -261,88 +239,59 @@ class Replication(Voting):
                 self.truncate_from(index)
             self.add_entry(command, index, term)
 
-    # --- snapshots (InstallSnapshot, paper, figure 13) -----------------------------------------
-    def _send_snapshot(self, node: Node, peer: _Peer) -> None:
-        if self.snapshots.latest_index < self.first_index:
-            raise IntegrityError(f"the log begins at {self.first_index} and no snapshot reaches it")
-        if peer.outgoing is None:
-            peer.outgoing = self.snapshots.open()
-        chunk = peer.outgoing.chunk(now_s(), resend_after_s=self.conf.raftMaxTimeout)
-        if chunk is None:
-            self.send(
-                node,
-                {
-                    "type": "append_entries",
-                    "term": self.term,
-                    "round": self._round,
-                    "commit_index": self.commit_index,
-                },
-            )
-            return
-        self.send(
-            node, {"type": "install_snapshot", "term": self.term, "round": self._round, **chunk}
-        )
+    def send_snapshot(self, node: Node, peer: Peer) -> None:
+        """Send the next piece of the newest snapshot, or a heartbeat while one is on its way."""
+        raise NotImplementedError
 
-    def on_snapshot_reply(self, node: Node, message: SnapshotReply) -> None:
-        """Send the next piece once the one before has arrived."""
-        if not self._answered(node, message.term, message.round):
-            return
-        peer = self._peers[node]
-        if peer.outgoing is not None and peer.outgoing.arrived(message.index, message.offset):
-            self._send_snapshot(node, peer)
+    # --- the disk ------------------------------------------------------------------------------
+    def flush(self) -> None:
+        """Make durable what was appended, all of it at once, and only then vouch for it.
 
-    def on_snapshot_chunk(self, node: Node, message: SnapshotChunk) -> None:
-        """Gather a snapshot; once it is whole and stored, `snapshot_received` continues."""
-        if message.term < self.term:
-            self._reply(node, message.round, self.last_index + 1)
-            return
-        self.heard_leader(node, message.term)
-        if message.index <= self.commit_index:
-            self._incoming = None
-            self._reply(node, message.round, self.commit_index + 1, success=True)
-            return
-        if message.index == self._storing:
-            self._reply(node, message.round, self.last_index + 1)
-            return
-        if message.offset == 0:
-            self._incoming = Incoming(message.index)
-        incoming = self._incoming
-        offset = 0
-        if incoming is not None and incoming.index == message.index:
-            whole = incoming.add(message.offset, message.data) and message.last
-            offset = incoming.size
-            if whole:
-                self._receive(node, message, incoming)
-                return
-        self.send(
-            node,
-            {
-                "type": "snapshot_received",
-                "term": self.term,
-                "round": message.round,
-                "index": message.index,
-                "offset": offset,
-            },
-        )
+        A follower answers after its entries are stored (paper, figure 2, and 5.3); a leader counts
+        itself for what is durable only. Raises `OSError` if the disk fails: going on would mean to
+        vouch for what may be lost.
+        """
+        if self.log.has_unflushed and not (self.full and now_s() < self._flush_again_s):
+            try:
+                self.log.flush()
+            except JournalFullError as error:
+                self._flush_again_s = now_s() + limits.FULL_DISK_RETRY_S
+                if not self.full:
+                    logger.error("the disk is full, this replica stores no entries: %s", error)
+                self.full = str(error)
+            else:
+                if self.full:
+                    logger.info("the disk has room again")
+                self.full = ""
+        vouching, self._to_vouch = self._to_vouch, {}
+        for node, (term, round_, index) in vouching.items():
+            if term == self.term:
+                self.reply(node, round_, min(index, self.durable_index) + 1, success=True)
 
-    def _receive(self, node: Node, message: SnapshotChunk, incoming: Incoming) -> None:
-        self._incoming = None
-        self._storing = message.index
+    def vouch(self, node: Node, round_: int, index: int) -> None:
+        """Tell the leader, after the next flush, that the log equals its own up to `index`."""
+        self._to_vouch[node] = (self.term, round_, index)
 
-        def stored(snapshot: Snapshot | None) -> None:
-            self._storing = None
-            if snapshot is None:
-                return  # unreadable, or the disk is full: the leader sends it again
-            self._on_snapshot(snapshot)
-            if message.term == self.term:
-                self._reply(node, message.round, self.commit_index + 1, success=True)
+    @property
+    def eligible(self) -> bool:
+        """See `Voting.eligible`."""
+        return super().eligible and not self.full
 
-        self.snapshots.receive(incoming, stored)
+    def give_up_if_full(self) -> None:
+        """Hand leadership over, or give it up, when this leader's disk takes no more entries."""
+        if not (self.leads and self.full and self.others):
+            self._giving_up = False
+        elif not self.transferring:
+            if self._giving_up:
+                self.become_follower(self.term, None)
+            self._giving_up = True
+            self.begin_transfer()
 
     # --- links -----------------------------------------------------------------------------------
     def _SyncObj__onNodeConnected(self, node: Node) -> None:  # noqa: N802
         super()._SyncObj__onNodeConnected(node)
         self._link_changed(node)
+        self.introduce(node)
         self.heartbeat_due_at(0.0)
 
     def _SyncObj__onNodeDisconnected(self, node: Node) -> None:  # noqa: N802
@@ -354,16 +303,11 @@ class Replication(Voting):
         # Whatever was on its way is lost; the next heartbeat finds out how much. The peer may even
         # come back with less than it vouched for, its disk emptied: what it has is asked anew.
         # That the match index falls is safe: it is only ever counted, the commit index stays.
-        peer = self._peers.get(node)
-        if peer is not None:
-            peer.forget_unacknowledged()
-            peer.outgoing = None
-            self.match_index[node] = 0
-
-    def keep_links_alive(self) -> None:
-        """Say something on every link now and then, so that idle ones are not dropped."""
-        if now_s() >= self._keep_alive_s:
-            self._keep_alive_s = now_s() + self.conf.connectionTimeout / 4
-            for node in self.others:
-                if node in self.linked:
-                    self.send(node, KEEP_ALIVE)
+        self.forget_introduction(node)
+        self.forget_vote_of(node)
+        self._to_vouch.pop(node, None)
+        if self.leads:
+            # Voters that were counted before are asked anew, learners must be admitted anew.
+            lacks = self.peers[node]
+            self.peers[node] = Peer(echoed=lacks.echoed, rewound=lacks.rewound)
+            self.counted_index[node] = 0

@@ -1,121 +1,87 @@
 """Snapshots on disk and on their way between replicas.
 
-A snapshot is one file: a header with index, term, length and checksum, then the daemon's bytes.
-It is written by a thread of its own, so that a large one does not hold up heartbeats.
+A snapshot's file grows piece by piece under a temporary name and gets its own once all of it is
+durable, so a crash leaves the former one or the new one. A thread of its own does all this: a large
+snapshot or a slow disk holds up no heartbeat.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
 import logging
-import os
 import queue
-import struct
 import threading
+import weakref
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Final, TypeVar
 
 from agentkeeper.consensus import limits
+from agentkeeper.consensus.disk import Disk, File
+from agentkeeper.consensus.memory_disk import MemoryDisk
+from agentkeeper.consensus.messages import SnapshotChunk
 from agentkeeper.consensus.port import StartError
+from agentkeeper.consensus.recovery import REJOIN
+from agentkeeper.consensus.snapshot_file import (
+    FILE_NAME,
+    HEADER_BYTES,
+    DamagedError,
+    Growing,
+    Header,
+    Snapshot,
+    read,
+)
 
 logger = logging.getLogger(__name__)
 
-_MAGIC = b"AKSNAP\x00\x01"
-_HEADER = struct.Struct("<8sQQQI")
+T = TypeVar("T")
 
-FILE_NAME = "snapshot"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The listener's state after the entry at `index`, which is of `term`."""
-
-    index: int
-    term: int
-    payload: bytes
-
-    def header(self) -> bytes:
-        """Encode what precedes the payload in the file."""
-        crc = zlib.crc32(self.payload)
-        return _HEADER.pack(_MAGIC, self.index, self.term, len(self.payload), crc)
+_SAVED: Final = "snapshot.saved"
+_RECEIVED: Final = "snapshot.received"
 
 
-class DamagedError(Exception):
-    """The bytes are not a whole, intact snapshot."""
-
-
-def decode(data: bytes | bytearray) -> Snapshot:
-    """Read a snapshot's file; raises `DamagedError` unless every byte is as it was written."""
-    if len(data) < _HEADER.size:
-        raise DamagedError(f"it has only {len(data)} bytes")
-    magic, index, term, length, crc = _HEADER.unpack_from(data)
-    if magic != _MAGIC:
-        raise DamagedError("it is not a snapshot of this version")
-    if len(data) != _HEADER.size + length:
-        raise DamagedError(f"it has {len(data) - _HEADER.size} bytes of state instead of {length}")
-    payload = bytes(memoryview(data)[_HEADER.size :])
-    if zlib.crc32(payload) != crc:
-        raise DamagedError("its checksum does not match")
-    return Snapshot(index, term, payload)
-
-
-class Incoming:
+@dataclass(slots=True)
+class _Incoming:
     """A snapshot of which not all pieces have arrived yet."""
 
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self._data = bytearray()
-
-    @property
-    def size(self) -> int:
-        """Bytes received so far."""
-        return len(self._data)
-
-    def add(self, offset: int, data: bytes) -> bool:
-        """Append the piece at `offset`; False if it is not the next one, or too much."""
-        if offset != len(self._data) or offset + len(data) > limits.MAX_SNAPSHOT_BYTES:
-            return False
-        self._data += data
-        return True
-
-    def decode(self) -> Snapshot:
-        """Check and read the whole; raises `DamagedError`."""
-        return decode(self._data)
+    header: Header
+    growing: Growing
 
 
 class Outgoing:
     """A snapshot on its way to one follower, one piece at a time."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        header = _HEADER.unpack(file.read(_HEADER.size))
-        self.index: int = header[1]
-        self._size = _HEADER.size + int(header[3])
+    def __init__(self, file: File) -> None:
+        """Take over `file`, which is closed with the last reference to this; `DamagedError`."""
+        weakref.finalize(self, file.close)
+        header = Header.decode(file.read(0, HEADER_BYTES))
+        self.index = header.index
+        self._size = header.file_bytes
         self._file = file
         self._offset = 0
-        self._sent_to = 0
         self._sent_s: float | None = None
 
     def chunk(self, at_s: float, resend_after_s: float) -> dict[str, Any] | None:
         """Give the next piece, or None while one is on its way that may still arrive."""
         if self._sent_s is not None and at_s - self._sent_s < resend_after_s:
             return None
-        self._file.seek(self._offset)
-        data = self._file.read(limits.SNAPSHOT_CHUNK_BYTES)
+        data = self._file.read(self._offset, limits.SNAPSHOT_CHUNK_BYTES)
         self._sent_s = at_s
-        self._sent_to = self._offset + len(data)
         return {
             "index": self.index,
             "offset": self._offset,
             "data": data,
-            "last": self._sent_to >= self._size,
+            "last": self._offset + len(data) >= self._size,
         }
 
     def arrived(self, index: int, offset: int) -> bool:
-        """Note how much the follower has; True if the next piece should go out."""
-        if index != self.index or offset > self._sent_to or self._sent_s is None:
+        """Note how much the follower has; True if the piece from there on should go out.
+
+        It may have much more than was sent now, from a transfer that was cut short. What it says
+        again is no reason to send a piece again, or each would travel twice from then on.
+        """
+        if index != self.index or offset == self._offset or offset >= self._size:
             return False
         self._offset = offset
         self._sent_s = None
@@ -123,137 +89,182 @@ class Outgoing:
 
 
 class SnapshotStore:
-    """Keeps the newest snapshot, in a file or in memory.
+    """Keeps the newest snapshot on `disk`, in memory where that is None.
 
     `post` runs a function on the engine's thread; completions are told there. Until `run_thread`
     is called everything happens at once on the caller's thread, as simulations need it.
     """
 
-    def __init__(self, folder: Path | None, post: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, disk: Disk | None, post: Callable[[Callable[[], None]], None]) -> None:
         self.latest_index = 0
-        self._path = None if folder is None else folder / FILE_NAME
-        self._memory = b""
+        """Index of the newest snapshot that is known to be stored."""
+        self.busy = False
+        """Whether a snapshot of this replica's own is being written."""
+        self._disk: Disk = MemoryDisk() if disk is None else disk
         self._post = post
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._run: Callable[[Callable[[], None]], None] = _run_at_once
         self._closed = False
-        self.busy = False
-        """Whether a snapshot of this replica's own is being written."""
+        # Owned by the thread:
+        self._stored_index = 0
+        self._incoming: _Incoming | None = None
 
     def load(self) -> Snapshot | None:
-        """Read the stored snapshot, if there is one; raises `StartError` if it is damaged."""
-        if self._path is None:
-            return None
-        self._temporary().unlink(missing_ok=True)
+        """Read the stored snapshot, if there is one, and remove what a crash has left of others.
+
+        Raises `StartError` if it is damaged.
+        """
         try:
-            snapshot = decode(self._path.read_bytes())
-        except FileNotFoundError:
-            return None
+            for name in (_SAVED, _RECEIVED):
+                self._disk.remove(name)
+            if FILE_NAME not in self._disk.names():
+                return None
+            with contextlib.closing(self._disk.open(FILE_NAME)) as file:
+                snapshot = read(file)
         except (OSError, DamagedError) as error:
-            raise StartError(
-                f"the snapshot {self._path} cannot be read: {error}; restore the data folder from "
-                "a backup, or remove the whole folder if the other replicas are intact"
-            ) from error
-        self.latest_index = snapshot.index
+            path = self._disk.describe(FILE_NAME)
+            raise StartError(f"the snapshot {path} cannot be read: {error}; {REJOIN}") from error
+        self.latest_index = self._stored_index = snapshot.index
         return snapshot
 
     def open(self) -> Outgoing:
-        """Open the newest snapshot for sending; later ones do not disturb it."""
-        return Outgoing(io.BytesIO(self._memory) if self._path is None else self._path.open("rb"))
+        """Open the newest snapshot for sending; later ones do not disturb it.
 
-    def save(self, snapshot: Snapshot, done: Callable[[Snapshot | None], None]) -> None:
-        """Store a snapshot, then tell `done`; None if that failed."""
+        Raises `OSError`, or `DamagedError` if it cannot be a snapshot.
+        """
+        return Outgoing(self._disk.open(FILE_NAME))
+
+    def save(
+        self, index: int, term: int, pieces: Iterable[bytes], done: Callable[[bool], None]
+    ) -> None:
+        """Store the state at `index` (of `term`), then tell `done` whether that succeeded.
+
+        The pieces are taken one by one on the thread, each written before the next is taken.
+        """
         self.busy = True
 
-        def saved(result: Snapshot | None) -> None:
+        def write() -> bool:
+            if index > self._stored_index:
+                self._write(index, term, pieces)
+            return True
+
+        def written(success: bool | None) -> None:
             self.busy = False
+            if success:
+                self.latest_index = max(self.latest_index, index)
+            done(bool(success))
+
+        self._do(write, written)
+
+    def receive(self, chunk: SnapshotChunk, done: Callable[[int | Snapshot | None], None]) -> None:
+        """Store a piece of a snapshot, then tell `done` from which offset on more is lacking.
+
+        Instead of an offset it is told the snapshot once that is whole, checked and stored; and
+        None if that or storing the piece failed: the transfer then has to begin anew. One that
+        begins anew with the same header goes on where it was.
+        """
+
+        def written(result: int | Snapshot | None) -> None:
+            if isinstance(result, Snapshot):
+                self.latest_index = max(self.latest_index, result.index)
             done(result)
 
-        self._do(lambda: snapshot, saved)
+        self._do(lambda: self._take(chunk), written)
 
-    def receive(self, incoming: Incoming, done: Callable[[Snapshot | None], None]) -> None:
-        """Check and store a snapshot from the leader, then tell `done`; None if that failed."""
-        self._do(incoming.decode, done)
+    def forget_incoming(self) -> None:
+        """Remove what has arrived of a snapshot that is not needed any more."""
+        self._run(self._discard_incoming)
 
     def run_thread(self, name: str) -> None:
-        """Write on a thread from now on."""
+        """Work on a thread from now on."""
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
         self._run = self._jobs.put
 
     def close(self) -> None:
-        """Finish what has been asked for and stop the thread; completions are not told now."""
+        """Break off what is under way and stop the thread; completions are not told now."""
         self._closed = True
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join()
             self._thread = None
+        if self._incoming is not None:
+            self._incoming.growing.file.close()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def _do(self, make: Callable[[], Snapshot], done: Callable[[Snapshot | None], None]) -> None:
+    def _do(self, make: Callable[[], T], done: Callable[[T | None], None]) -> None:
         def job() -> None:
-            snapshot = None
+            result = None
             try:
-                snapshot = make()
-                self._write(snapshot)
+                result = make()
             except Exception as error:  # whoever waits for it must be told in any case
-                snapshot = None
                 logger.error("a snapshot could not be stored: %r", error)
-            self._post(lambda: self._finish(snapshot, done))
+            self._post(lambda: None if self._closed else done(result))
 
         self._run(job)
 
-    def _finish(self, snapshot: Snapshot | None, done: Callable[[Snapshot | None], None]) -> None:
-        if self._closed:
-            return
-        if snapshot is not None:
-            self.latest_index = max(self.latest_index, snapshot.index)
-        done(snapshot)
-
-    def _write(self, snapshot: Snapshot) -> None:
-        if self._path is None:
-            self._memory = snapshot.header() + snapshot.payload
-            return
-        if snapshot.index <= self._stored_index():
-            return
-        temporary = self._temporary()
+    # --- on the thread ---------------------------------------------------------------------------
+    def _write(self, index: int, term: int, pieces: Iterable[bytes]) -> None:
+        growing = Growing(self._disk, _SAVED)
         try:
-            with temporary.open("wb") as file:
-                file.write(snapshot.header())
-                file.write(snapshot.payload)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
+            growing.append(bytes(HEADER_BYTES))
+            crc = 0
+            for piece in pieces:
+                if self._closed:
+                    raise InterruptedError("the replica stops")
+                growing.append(piece)
+                crc = zlib.crc32(piece, crc)
+            header = Header(index, term, growing.size - HEADER_BYTES, crc)
+            Header.decode(header.encode())  # nothing is stored that could not be read
+            growing.file.write(0, header.encode())
+            growing.put_in_place()
         except BaseException:
-            temporary.unlink(missing_ok=True)  # a full disk needs the room
+            growing.discard()
             raise
-        fsync_folder(self._path.parent)
+        self._stored_index = index
 
-    def _temporary(self) -> Path:
-        assert self._path is not None
-        return self._path.with_suffix(".tmp")
-
-    def _stored_index(self) -> int:
-        assert self._path is not None
+    def _take(self, chunk: SnapshotChunk) -> int | Snapshot:
         try:
-            with self._path.open("rb") as file:
-                return int(_HEADER.unpack(file.read(_HEADER.size))[1])
-        except (OSError, struct.error):
-            return 0
+            if chunk.offset == 0:
+                self._begin(chunk)
+            incoming = self._incoming
+            if incoming is None or incoming.header.index != chunk.index:
+                return 0
+            growing = incoming.growing
+            if chunk.offset != growing.size:
+                return growing.size
+            growing.append(chunk.data)
+            if growing.size < incoming.header.file_bytes:
+                return growing.size
+            snapshot = read(growing.file)
+            if snapshot.index > self._stored_index:
+                growing.put_in_place()
+                self._stored_index = snapshot.index
+                self._incoming = None
+            else:
+                self._discard_incoming()
+        except BaseException:
+            self._discard_incoming()
+            raise
+        return snapshot
+
+    def _begin(self, chunk: SnapshotChunk) -> None:
+        header = Header.decode(chunk.data)
+        if header.index != chunk.index:
+            raise DamagedError(f"it is of entry {header.index} and not of {chunk.index}")
+        if self._incoming is None or self._incoming.header != header:
+            self._discard_incoming()
+            self._incoming = _Incoming(header, Growing(self._disk, _RECEIVED))
+
+    def _discard_incoming(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.growing.discard()
 
 
 def _run_at_once(job: Callable[[], None]) -> None:
     job()
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make renames in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,185 +1,211 @@
-"""A replica's data folder: who owns it, and the log in it."""
+"""A replica's data folder: whose it is, and what is stored in it.
+
+Files: `lock` (held while the replica runs), `identity.json` (whose folder it is; written last when
+a folder is made), `ballot`, `00000001.log` and so on, and `snapshot`. All belong together: with a
+part of them lost, a replica would have forgotten what it vouched for, so it refuses to start.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
-import os
-import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from pysyncobj import pickle as library_pickle
-from pysyncobj.journal import (
-    FIRST_RECORD_OFFSET,
-    LAST_RECORD_OFFSET_OFFSET,
-    FileJournal,
-    ResizableFile,
-)
-
-from agentkeeper.consensus import snapshots
+from agentkeeper.consensus import segments, snapshot_file
+from agentkeeper.consensus.ballot import Ballot
 from agentkeeper.consensus.config import RaftConfig
+from agentkeeper.consensus.disk import DamagedError, Disk, OsDisk
+from agentkeeper.consensus.entries import Log
+from agentkeeper.consensus.journal import Journal
 from agentkeeper.consensus.port import StartError
-from agentkeeper.consensus.snapshots import fsync_folder
+from agentkeeper.consensus.recovery import REJOIN
 
-_LOG = "log"
 _LOCK = "lock"
 _IDENTITY = "identity.json"
+_NEW_IDENTITY = "identity.json.new"
+_FORMAT = 1
+_FORMER_LOG = "log"
 
 
 class DataFolder:
-    """The folder, held by one process at a time and bound to one replica of one cluster."""
+    """A folder of the file system, held by one process at a time."""
 
-    def __init__(self, config: RaftConfig) -> None:
-        """Lock the folder and check that it is this replica's; raises `StartError` if not."""
-        assert config.data_dir is not None
-        self._path = config.data_dir
+    def __init__(self, path: Path) -> None:
+        """Make the folder if there is none, and lock it; raises `StartError`."""
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
-            self._lock = self._hold()
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = _hold(path)
         except OSError as error:
-            raise StartError(f"the data folder {self._path} cannot be used: {error}") from error
-        try:
-            self._check_identity(config)
-        except BaseException:
-            self.close()
-            raise
+            raise StartError(f"the data folder {path} cannot be used: {error}") from error
+        self.disk: Disk = OsDisk(path)
+        """The files in it."""
 
     def close(self) -> None:
         """Release the folder."""
         self._lock.close()
 
-    def open_log(self) -> Any:
-        """Open the log; raises `StartError` if it cannot be read."""
-        path = self._path / _LOG
-        meta = path.with_name(_LOG + ".meta")
-        try:
-            if meta.exists():
-                library_pickle.loads(meta.read_bytes())
-            elif self._is_just_created(path):
-                path.unlink()
-            journal = TrimmableJournal(str(path))
-        except Exception as error:
-            raise self._unreadable(str(error)) from error
-        try:
-            _check(journal, has_meta=meta.exists())
-        except ValueError as error:
-            journal._destroy()
-            raise self._unreadable(str(error)) from error
-        return journal
 
-    def _unreadable(self, reason: str) -> StartError:
-        return StartError(
-            f"the log {self._path / _LOG} cannot be read: {reason}; restore the data folder from a "
-            "backup, or remove the whole folder if the other replicas are intact"
+def _hold(path: Path) -> TextIO:
+    lock = (path / _LOCK).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise StartError(
+            f"the data folder {path} is in use by another process; "
+            "stop that one first, or give this one a folder of its own"
+        ) from error
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What a replica has stored, opened."""
+
+    journal: Log
+    ballot: Ballot
+    incarnation: str
+    """Drawn when the folder was made: tells this replica from one with the same id that came
+    empty, before or after it."""
+    is_new: bool
+    """Whether the folder has just been made."""
+
+    @classmethod
+    def in_memory(cls, config: RaftConfig, draw_incarnation: Callable[[], str]) -> Storage:
+        """Make one that keeps everything in memory, thus is new every time."""
+        ballot = Ballot.in_memory(voter=not config.other_ids)
+        return cls(Log(), ballot, draw_incarnation(), is_new=True)
+
+    def close(self) -> None:
+        """Close the files; harmless when repeated."""
+        self.journal.close()
+        self.ballot.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    node_id: str
+    members: list[str]
+    incarnation: str
+
+
+def open_storage(disk: Disk, config: RaftConfig, draw_incarnation: Callable[[], str]) -> Storage:
+    """Open this replica's folder, or make it if it was never used.
+
+    Raises `StartError`, which says what to do, if it is not this replica's, or not whole and
+    intact.
+    """
+    try:
+        _check_format(disk)
+        identity = _read_identity(disk)
+        if identity is None:
+            _check_unused(disk)
+            return _make(disk, config, draw_incarnation())
+        _check_owner(disk, identity, config)
+        return _open(disk, config, identity.incarnation)
+    except DamagedError as error:
+        raise StartError(f"{error}; {REJOIN}") from error
+    except OSError as error:
+        raise StartError(f"the data folder {disk.describe('')} cannot be used: {error}") from error
+
+
+def _open(disk: Disk, config: RaftConfig, incarnation: str) -> Storage:
+    with contextlib.ExitStack() as opened:
+        ballot = Ballot.open(disk)
+        opened.callback(ballot.close)
+        journal = Journal.open(disk, durability=config.durability)
+        opened.pop_all()
+    return Storage(journal, ballot, incarnation, is_new=False)
+
+
+def _make(disk: Disk, config: RaftConfig, incarnation: str) -> Storage:
+    with contextlib.ExitStack() as opened:
+        # Alone it is a majority of itself. With others it may have a cluster to join.
+        ballot = Ballot.create(disk, voter=not config.other_ids)
+        opened.callback(ballot.close)
+        journal = Journal.create(disk, durability=config.durability)
+        opened.callback(journal.close)
+        _store_identity(disk, _Identity(config.node_id, config.member_ids, incarnation))
+        opened.pop_all()
+    return Storage(journal, ballot, incarnation, is_new=True)
+
+
+def _check_format(disk: Disk) -> None:
+    if _FORMER_LOG in disk.names():
+        raise StartError(
+            f"{disk.describe(_FORMER_LOG)} is the log of an older release, which this one cannot "
+            "read; begin a new cluster with empty data folders"
         )
 
-    def _is_just_created(self, log: Path) -> bool:
-        # The library creates the file and then writes its header; it may have died in between.
-        empty = log.exists() and log.stat().st_size == 0
-        return empty and not (self._path / snapshots.FILE_NAME).exists()
 
-    def _hold(self) -> TextIO:
-        lock = (self._path / _LOCK).open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise StartError(
-                f"the data folder {self._path} is in use by another process; "
-                "stop that one first, or give this one a folder of its own"
-            ) from error
-        return lock
-
-    def _check_identity(self, config: RaftConfig) -> None:
-        path = self._path / _IDENTITY
-        own = {"node_id": config.node_id, "members": config.member_ids}
-        try:
-            stored = json.loads(path.read_text())
-        except FileNotFoundError:
-            self._store_identity(path, own)
-            return
-        except (OSError, ValueError) as error:
-            raise StartError(f"{path} cannot be read: {error}") from error
-        if stored != own:
-            raise StartError(
-                f"the data folder {self._path} belongs to {_describe(stored)}, "
-                f"but this is {_describe(own)}; "
-                "start it with the settings it was made with, or use another folder"
-            )
-
-    def _store_identity(self, path: Path, identity: dict[str, Any]) -> None:
-        if (self._path / _LOG).exists():
-            raise StartError(f"the data folder {self._path} has a log but no {_IDENTITY}")
-        try:
-            temporary = path.with_suffix(".tmp")
-            with temporary.open("w") as file:
-                json.dump(identity, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            fsync_folder(self._path)
-        except OSError as error:
-            raise StartError(f"the data folder {self._path} cannot be written: {error}") from error
+def _check_unused(disk: Disk) -> None:
+    used = snapshot_file.FILE_NAME in disk.names()
+    for segment in segments.stored(disk):
+        file = disk.open(segment.name)
+        used = used or file.size() > segments.HEADER_BYTES
+        file.close()
+    with contextlib.suppress(DamagedError):  # its making may have been cut short
+        ballot = Ballot.open(disk)
+        used = used or ballot.term > 0 or bool(ballot.founders)
+        ballot.close()
+    if used:
+        raise DamagedError(disk.describe(_IDENTITY), 0, "it is missing from a folder in use")
 
 
-def _describe(identity: Any) -> str:
+def _check_owner(disk: Disk, stored: _Identity, config: RaftConfig) -> None:
+    own = _Identity(config.node_id, config.member_ids, stored.incarnation)
+    if stored != own:
+        raise StartError(
+            f"the data folder {disk.describe('')} belongs to {_describe(stored)}, "
+            f"but this is {_describe(own)}; "
+            "start it with the settings it was made with, or use another folder"
+        )
+
+
+def _describe(identity: _Identity) -> str:
+    return f"replica {identity.node_id!r} of a cluster of {', '.join(identity.members)}"
+
+
+def _store_identity(disk: Disk, identity: _Identity) -> None:
+    content = {"format": _FORMAT, **asdict(identity)}
+    file = disk.open(_NEW_IDENTITY, create=True)
     try:
-        return f"replica {identity['node_id']!r} of a cluster of {', '.join(identity['members'])}"
-    except (KeyError, TypeError):
-        return "nobody known"
+        file.write(0, json.dumps(content | {"checksum": _checksum(content)}).encode())
+        file.sync()
+    finally:
+        file.close()
+    disk.rename(_NEW_IDENTITY, _IDENTITY)
+    disk.sync()
 
 
-def _check(journal: TrimmableJournal, *, has_meta: bool) -> None:
-    previous = None
-    for _, index, term in journal[:]:
-        if previous is not None and index != previous + 1:
-            raise ValueError(f"entry {index} follows entry {previous}")
-        if term > 0 and not has_meta:
-            # A replica that forgets its vote could vote twice in one term (paper, 5.2).
-            raise ValueError("the term and vote that belong to it are missing")
-        previous = index
+def _read_identity(disk: Disk) -> _Identity | None:
+    """Read whose folder it is; None if nothing says so."""
+    path = disk.describe(_IDENTITY)
+    try:
+        file = disk.open(_IDENTITY)
+    except FileNotFoundError:
+        return None
+    try:
+        content = json.loads(file.read(0, file.size()))
+        checksum = content.pop("checksum")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise DamagedError(path, 0, f"it cannot be read ({error!r})") from error
+    finally:
+        file.close()
+    if checksum != _checksum(content):
+        raise DamagedError(path, 0, "it does not match its checksum")
+    if content.pop("format") != _FORMAT:
+        raise StartError(f"{path} has a format that is not known to this release")
+    return _Identity(**content)
 
 
-_RECORD_OVERHEAD = struct.calcsize("<IQQI")
-
-
-class TrimmableJournal(FileJournal):  # type: ignore[misc]
-    """The library's journal, except that dropping old entries survives a crash half-way.
-
-    The library empties the file and writes the rest back in place; a process killed in between
-    would have lost entries it has already vouched for.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
-        self._FileJournal__journalFile: ResizableFile
-        self._FileJournal__currentOffset: int
-        super().__init__(path)
-
-    def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803
-        """Drop the first `entryTo` entries."""
-        keep = self[entryTo:]
-        kept_bytes = sum(_RECORD_OVERHEAD + len(command) for command, _, _ in keep)
-        end = FIRST_RECORD_OFFSET + kept_bytes
-        old: ResizableFile = self._FileJournal__journalFile
-        rewritten = self._path.with_name(_LOG + ".new")
-        with rewritten.open("wb") as file:
-            file.write(old.read(0, LAST_RECORD_OFFSET_OFFSET) + struct.pack("<I", end))
-            file.write(old.read(self._FileJournal__currentOffset - kept_bytes, kept_bytes))
-            file.flush()
-            os.fsync(file.fileno())
-        # Opened before the old one goes: whatever fails up to here leaves the log as it was.
-        new = ResizableFile(str(rewritten))
-        try:
-            rewritten.replace(self._path)
-        except OSError:
-            new._destroy()
-            raise
-        new._ResizableFile__fileName = str(self._path)
-        self._FileJournal__journalFile = new
-        self._FileJournal__journal = keep
-        self._FileJournal__currentOffset = end
-        # Not `_destroy`: that would first write all of the old file to the disk.
-        old._ResizableFile__mm.close()
-        old._ResizableFile__f.close()
+def _checksum(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())

@@ -1,80 +1,41 @@
-"""Links between replicas: the library's TCP transport, bound tightly and known by node id."""
+"""The transport of the Raft engine: one guarded link to every other replica."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
-import os
 import socket
-import struct
-import threading
-import zlib
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
-from pysyncobj import pickle as library_pickle
-from pysyncobj.node import Node, TCPNode
-from pysyncobj.poller import POLL_EVENT_TYPE
-from pysyncobj.tcp_connection import CONNECTION_STATE
-from pysyncobj.transport import TCPTransport, Transport
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
 
+from agentkeeper.consensus import limits
 from agentkeeper.consensus.internals import now_s
-from agentkeeper.consensus.limits import MAX_LINK_BUFFER_BYTES
-from agentkeeper.consensus.port import StartError
+from agentkeeper.consensus.links.address import PeerNode
+from agentkeeper.consensus.links.channels import Channel, PlainChannel, SecretChannel
+from agentkeeper.consensus.links.frames import MAX_MESSAGE_BYTES, encode
+from agentkeeper.consensus.links.introduction import Introduced, Party
+from agentkeeper.consensus.links.link import Link, connect
+from agentkeeper.consensus.links.listener import Listener
+from agentkeeper.consensus.links.refusals import LinkError, Refusal, Refusals
+from agentkeeper.consensus.links.settings import LinkSettings
+from agentkeeper.consensus.links.tls import TlsChannel
+
+__all__ = ["LinkSettings", "NoTransport", "PeerNode", "PeerTransport"]
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 1.0
-"""How long a connection may take to be made before it is given up and tried anew."""
+MAX_STRANGERS = 32
+"""Connections taken in that have not introduced themselves; a new one takes the oldest's place."""
 
-WARN_AGAIN_S = 10.0
-"""How long a warning is not repeated; refused peers dial again several times a second."""
+DIAL_AGAIN_S = 0.1
+"""Time from one attempt to connect to a replica to the next."""
 
-RESOLVE_AGAIN_S = 1.0
-"""How long a resolved name is trusted when a connection has to be made."""
-
-
-class PeerNode(TCPNode):  # type: ignore[misc]
-    """A replica that is known by its node id, whatever its address."""
-
-    def __init__(self, node_id: str, address: str) -> None:
-        super().__init__(address)
-        self._id = node_id
-        self._known_ip: str | None = self.host if _is_ip(self.host) else None
-        self._resolved_s = math.inf if self._known_ip else -math.inf
-        self._resolving = False
-
-    @property
-    def ip(self) -> str | None:
-        """The host's address as last resolved; None as long as it is not known.
-
-        Names are resolved on a thread: a slow name server must not hold up heartbeats.
-        """
-        if now_s() - self._resolved_s > RESOLVE_AGAIN_S and not self._resolving:
-            self._resolving = True
-            threading.Thread(target=self._resolve, name=f"resolve-{self.id}", daemon=True).start()
-        return self._known_ip
-
-    def _resolve(self) -> None:
-        try:
-            found = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
-            by_preference = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)
-            self._known_ip = str(by_preference[0][4][0])
-        except (OSError, UnicodeError) as error:
-            logger.warning(
-                "cannot resolve the host %s of replica %s: %s", self.host, self.id, error
-            )
-        finally:
-            self._resolved_s = now_s()
-            self._resolving = False
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+_CHECK_AGAIN_S = 0.01
+"""How often the clock is looked at; ticks may follow each other much faster."""
 
 
 class NoTransport(Transport):  # type: ignore[misc]
@@ -82,166 +43,189 @@ class NoTransport(Transport):  # type: ignore[misc]
 
     def __init__(self, node: Node) -> None:
         super().__init__(None, node, [])
+        self.refused: Counter[str] = Counter()
 
     def send(self, node: Node, message: object) -> bool:
         """Refuse: there is no other replica."""
         return False
 
+    def unsent_bytes(self, node: Node) -> int:
+        """Give 0: nothing waits."""
+        return 0
 
-class PeerTransport(TCPTransport):  # type: ignore[misc]
-    """The library's transport with these differences.
+    def rejuvenate(self, span_s: float) -> None:
+        """Do nothing: nobody can be silent."""
 
-    A replica introduces itself by node id, and only configured replicas are let in; it listens on
-    its configured address only; administration over the wire is off; a connection that is not
-    made, or not introduced, in time is given up; nothing a stranger sends can raise in the tick.
+
+class PeerTransport(Transport):  # type: ignore[misc]
+    """Links to the other replicas, over TCP.
+
+    The replica with the higher id dials. Only configured replicas are let in, by the rules of
+    `links.introduction`; nothing that anybody sends can raise in the tick or take more than a
+    bounded amount of memory or time. What is refused is counted in `refused`, by reason.
+    Everything runs on the engine's thread, within its poll and its tick.
     """
 
-    def __init__(self, raft: Any, self_node: PeerNode, others: Any) -> None:
-        self._greeted: set[Node] = set()
-        self._ready = False
-        self._warned_s: dict[str, float] = {}
+    def __init__(
+        self, raft: Any, self_node: PeerNode, others: Iterable[PeerNode], settings: LinkSettings
+    ) -> None:
         super().__init__(raft, self_node, others)
-        self._nodeAddrToNode = {node.id: node for node in self._nodes}
-
-    # --- listening -----------------------------------------------------------------------------
-    def _createServer(self) -> None:  # noqa: N802
-        try:
-            super()._createServer()
-        except Exception as error:
-            raise self._bind_error("the address cannot be resolved") from error
-
-    def _maybeBind(self) -> None:  # noqa: N802
-        if self._ready:
-            return
-        try:
-            self._server.bind()
-        except OSError as error:
-            raise self._bind_error(str(error)) from error
-        self._ready = True
-        self._bindOverEvent.set()
-
-    def _bind_error(self, reason: str) -> StartError:
-        address = self._syncObj.conf.bindAddress
-        return StartError(
-            f"cannot listen for other replicas on {address}: {reason}; free the address, "
-            "or set another one with the bind address or this replica's entry in the peers"
+        self._settings = settings
+        self._poller = raft._poller
+        self._own_id: str = self_node.id
+        self._nodes: dict[str, PeerNode] = {node.id: node for node in others}
+        self._links: dict[str, Link] = {}
+        """Introduced links by the peer's id."""
+        self._dialling: dict[str, Link] = {}
+        self._strangers: dict[Link, None] = {}
+        """Links of those who dialled and are not introduced, the oldest first."""
+        self._dialled_s: dict[str, float] = {}
+        self._refusals = Refusals()
+        self._listener = Listener(
+            settings.bind_address, self._poller, self._refusals, self._on_connection
         )
+        self._checked_s = -math.inf
+        self._destroyed = False
+        raft.addOnTickCallback(self.tick)
 
-    def _onNewIncomingConnection(self, conn: Any) -> None:  # noqa: N802
-        super()._onNewIncomingConnection(conn)
-        conn.accepted_s = now_s()
+    # --- for the engine --------------------------------------------------------------------------
+    @property
+    def ready(self) -> bool:
+        """Whether it listens."""
+        return self._listener.bound
 
-    def _onIncomingMessageReceived(self, conn: Any, message: Any) -> None:  # noqa: N802
-        if self._syncObj.encryptor and not conn.sendRandKey:
-            if not isinstance(message, bytes):
-                self._refuse(conn)
-                return
-            conn.sendRandKey = message
-            conn.recvRandKey = os.urandom(32)
-            conn.send(conn.recvRandKey)
-            return
-        node = self._nodeAddrToNode.get(message) if isinstance(message, str) else None
-        if node is None or self._shouldConnect(node):
-            self._warn("", f"refused a connection that introduced itself as {message!r:.80}")
-            self._refuse(conn)
-            return
-        self._replace_link(node, conn)
+    def tryGetReady(self) -> None:  # noqa: N802
+        """Begin to listen; raises `StartError`."""
+        if not self._listener.bound:
+            self._listener.bind()
 
-    def _refuse(self, conn: Any) -> None:
-        self._unknownConnections.discard(conn)
-        conn.disconnect()
-
-    def _warn(self, about: str, message: str) -> None:
-        if now_s() - self._warned_s.get(about, -math.inf) > WARN_AGAIN_S:
-            self._warned_s[about] = now_s()
-            logger.warning("%s", message)
-
-    def _replace_link(self, node: Node, conn: Any) -> None:
-        # A peer that dials anew has lost the old link, even if this end has not noticed.
-        old = self._connections.get(node)
-        if old is not None:
-            old.disconnect()
-        self._unknownConnections.discard(conn)
-        self._connections[node] = conn
-        conn.setOnMessageReceivedCallback(lambda received: self._onMessageReceived(node, received))
-        self._greeted.add(node)
-        self._onNodeConnected(node)
-
-    # --- dialling --------------------------------------------------------------------------------
-    def _shouldConnect(self, node: Node) -> bool:  # noqa: N802
-        return bool(node not in self._preventConnectNodes and self._selfNode.id > node.id)
-
-    def _sendSelfAddress(self, conn: Any) -> None:  # noqa: N802
-        conn.send(self._selfNode.id)
-
-    def _onOutgoingConnected(self, conn: Any) -> None:  # noqa: N802
-        node = self._connToNode(conn)
-        if self._syncObj.encryptor is None:
-            self._greeted.add(node)
-        super()._onOutgoingConnected(conn)
-
-    def _onOutgoingMessageReceived(self, conn: Any, message: Any) -> None:  # noqa: N802
-        if not isinstance(message, bytes):
-            conn.disconnect()
-            return
-        self._greeted.add(self._connToNode(conn))
-        super()._onOutgoingMessageReceived(conn, message)
-
-    def _connectIfNecessarySingle(self, node: Node) -> bool:  # noqa: N802
-        conn = self._connections.get(node)
-        if (
-            conn is not None
-            and self._shouldConnect(node)
-            and conn.state != CONNECTION_STATE.DISCONNECTED
-            and node not in self._greeted
-            and now_s() - self._lastConnectAttempt.get(node, 0.0) > CONNECT_TIMEOUT_S
-        ):
-            conn.disconnect()
-            return False
-        try:
-            return bool(super()._connectIfNecessarySingle(node))
-        except Exception as error:  # the library raises bare ones for addresses it cannot read
-            self._warn(node.id, f"cannot connect to replica {node.id}: {error}")
-            return False
-
-    def _onTick(self) -> None:  # noqa: N802
-        for conn in list(self._unknownConnections):
-            if now_s() - conn.accepted_s > CONNECT_TIMEOUT_S:
-                self._refuse(conn)
-        self._connectIfNecessary()
-
-    def _onNodeDisconnected(self, node: Node) -> None:  # noqa: N802
-        self._greeted.discard(node)
-        super()._onNodeDisconnected(node)
-
-    # --- sending ---------------------------------------------------------------------------------
-    def send(self, node: Node, message: object) -> bool:
+    def send(self, node: Node, message: dict[str, Any]) -> bool:
         """Send over an introduced link; False if there is none or it is badly behind."""
-        if node not in self._greeted:
+        link = self._links.get(node.id)
+        if link is None:
             return False
-        conn = self._connections[node]
-        if conn.state != CONNECTION_STATE.CONNECTED:
+        if link.unsent_bytes > limits.MAX_LINK_BUFFER_BYTES:
+            self._refusals.note(Refusal.UNSENT, f"replica {node.id} is badly behind")
             return False
-        if conn.getSendBufferSize() > MAX_LINK_BUFFER_BYTES:
+        body = encode(message)
+        if len(body) > MAX_MESSAGE_BYTES:
+            self._refusals.note(Refusal.UNSENT, f"a message of {len(body)} bytes is too large")
             return False
-        _write(conn, message)
-        if conn.getSendBufferSize():
-            # The library would send the rest at the next message only.
-            self._syncObj._poller.subscribe(
-                conn.fileno(), conn._TcpConnection__processConnection, _ALL_EVENTS
-            )
-        return bool(conn.state == CONNECTION_STATE.CONNECTED)
+        return link.send(body)
 
+    def unsent_bytes(self, node: Node) -> int:
+        """Bytes that wait for the link to `node`. May be called from any thread."""
+        link = self._links.get(node.id)
+        return 0 if link is None else link.unsent_bytes
 
-_ALL_EVENTS = POLL_EVENT_TYPE.READ | POLL_EVENT_TYPE.WRITE | POLL_EVENT_TYPE.ERROR
+    @property
+    def refused(self) -> Counter[str]:
+        """What was dropped so far, counted by reason (`links.refusals.Refusal`)."""
+        return self._refusals.counts
 
+    def rejuvenate(self, span_s: float) -> None:
+        """Do not take a span in which this process did not run for silence of the peers."""
+        for link in self._all_links():
+            link.rejuvenate(span_s)
 
-def _write(conn: Any, message: object) -> None:
-    """Do as the connection's `send` does, without its compression: 30 ms and more per MiB."""
-    if conn.sendRandKey:
-        message = (conn.sendRandKey, message)
-    data = zlib.compress(library_pickle.dumps(message), 0)
-    if conn.encryptor:
-        data = conn.encryptor.encrypt_at_time(data, int(now_s()))
-    conn._TcpConnection__writeBuffer += struct.pack("i", len(data)) + data
-    conn._TcpConnection__trySendBuffer()
+    def tick(self) -> None:
+        """Do what time asks for: dial, give up, show that this end lives."""
+        now = now_s()
+        if self._destroyed or now - self._checked_s < _CHECK_AGAIN_S:
+            return
+        self._checked_s = now
+        self._listener.check()
+        for link in self._all_links():
+            link.check(self._settings.silence_s)
+        for node_id, node in self._nodes.items():
+            linked = node_id in self._links or node_id in self._dialling
+            due = now - self._dialled_s.get(node_id, -math.inf) >= DIAL_AGAIN_S
+            if node_id < self._own_id and due and not linked:
+                self._dialled_s[node_id] = now
+                self._dial(node)
+
+    def destroy(self) -> None:
+        """Close everything, without telling anybody; harmless when repeated."""
+        self._destroyed = True
+        self._listener.close()
+        for link in self._all_links():
+            link.close()
+        self._links.clear()
+        self._dialling.clear()
+        self._strangers.clear()
+
+    def _all_links(self) -> list[Link]:
+        return [*self._links.values(), *self._dialling.values(), *self._strangers]
+
+    # --- making links ----------------------------------------------------------------------------
+    def _channel(self, target: str | None) -> Channel:
+        party = Party(self._own_id, self._settings.incarnation, self._nodes.keys(), target)
+        if self._settings.tls is not None:
+            return TlsChannel(party, self._settings.tls)
+        if self._settings.secret is not None:
+            return SecretChannel(party, self._settings.secret)
+        return PlainChannel(party)
+
+    def _dial(self, node: PeerNode) -> None:
+        ip = node.ip
+        if ip is None:
+            if node.unresolved:
+                self._refusals.note(Refusal.UNREACHABLE, node.unresolved)
+            return
+        whose = f"replica {node.id} at {ip}:{node.port}"
+        try:
+            channel = self._channel(node.id)
+            connection = connect(ip, node.port)
+        except LinkError as error:
+            self._refusals.note(error.reason, str(error))
+        except OSError as error:
+            self._refusals.note(Refusal.UNREACHABLE, f"cannot connect to {whose}: {error}")
+        else:
+            self._dialling[node.id] = Link(connection, channel, self._poller, self, whose)
+
+    def _on_connection(self, connection: socket.socket, whose: str) -> None:
+        try:
+            link = Link(connection, self._channel(None), self._poller, self, whose)
+        except LinkError as error:
+            connection.close()
+            self._refusals.note(error.reason, str(error))
+            return
+        self._strangers[link] = None
+        if len(self._strangers) > MAX_STRANGERS:
+            oldest = next(iter(self._strangers))
+            oldest.close()
+            self.on_failed(oldest, LinkError(Refusal.CROWD, "had to make room for another one"))
+
+    # --- what links report -----------------------------------------------------------------------
+    def on_introduced(self, link: Link, peer: Introduced) -> None:
+        """Implement `Owner`: a peer that introduces itself anew has lost its older link."""
+        self._strangers.pop(link, None)
+        if self._dialling.get(peer.node_id) is link:
+            del self._dialling[peer.node_id]
+        older = self._links.get(peer.node_id)
+        if older is not None:
+            older.close()
+            self.on_failed(older, LinkError(Refusal.REPLACED, "made a new link"))
+        self._links[peer.node_id] = link
+        logger.info("linked to replica %s, incarnation %s", peer.node_id, peer.incarnation)
+        self._onNodeConnected(self._nodes[peer.node_id])
+
+    def on_message(self, link: Link, message: dict[str, Any]) -> None:
+        """Implement `Owner`."""
+        assert link.peer is not None
+        self._onMessageReceived(self._nodes[link.peer.node_id], message)
+
+    def on_failed(self, link: Link, error: LinkError) -> None:
+        """Implement `Owner`: forget the link, and tell if it was one to a peer."""
+        self._strangers.pop(link, None)
+        reason = error.reason
+        for node_id, dialled in list(self._dialling.items()):
+            if dialled is link:
+                del self._dialling[node_id]
+                if reason is None and link.connected:
+                    reason = Refusal.TURNED_AWAY
+        self._refusals.note(reason, f"dropped a link: {link.whose} {error}")
+        if link.peer is not None and self._links.get(link.peer.node_id) is link:
+            del self._links[link.peer.node_id]
+            logger.info("lost the link to replica %s: %s", link.peer.node_id, error)
+            self._onNodeDisconnected(self._nodes[link.peer.node_id])

@@ -7,7 +7,8 @@ from typing import Any
 from pysyncobj import syncobj
 from pysyncobj.node import Node
 
-from agentkeeper.consensus.internals import LEADER, IntegrityError, RaftInternals, now_s
+from agentkeeper.consensus.internals import LEADER, IntegrityError, now_s
+from agentkeeper.consensus.membership import Membership
 from agentkeeper.consensus.messages import TimeoutNow, VoteReply, VoteRequest
 from agentkeeper.consensus.port import Role
 
@@ -17,7 +18,7 @@ start, or once the link to the leader broke. It only needs to keep two replicas 
 once, since the pre-vote guards a leader that lives."""
 
 
-class Voting(RaftInternals):
+class Voting(Membership):
     """Adds pre-votes, complete vote replies and leadership transfer to the library's elections.
 
     The library still runs the election itself: its tick raises the term, votes for itself and
@@ -57,9 +58,16 @@ class Voting(RaftInternals):
 
         A replica that was cut off or paused thus cannot depose a leader that the others hear.
         """
-        if not (self.leads or self._may_stand) and self.election_deadline < now_s():
+        if not self.eligible:
+            self._may_stand = False
+        elif not (self.leads or self._may_stand) and self.election_deadline < now_s():
             self._ask_for_pre_votes()
         self.may_stand_in_this_tick(self._may_stand)
+
+    @property
+    def eligible(self) -> bool:
+        """Whether this replica may lead: it votes, and its disk takes what it would append."""
+        return self.votes
 
     def _ask_for_pre_votes(self) -> None:
         self.postpone_election()
@@ -108,7 +116,7 @@ class Voting(RaftInternals):
         )
 
     def _pre_vote(self, node: Node, message: VoteRequest) -> bool:
-        if message.term <= self.term or not self._up_to_date(message):
+        if not self.votes or message.term <= self.term or not self._up_to_date(message):
             return False
         if self._hears_leader() or self._succeeding:
             return False
@@ -124,7 +132,7 @@ class Voting(RaftInternals):
     def _vote(self, node: Node, message: VoteRequest) -> bool:
         if message.term > self.term:
             self.become_follower(message.term, None)
-        if message.term < self.term or self.voted_for not in (None, node.id):
+        if not self.votes or message.term < self.term or self.voted_for not in (None, node.id):
             return False
         if not self._up_to_date(message):
             return False
@@ -147,7 +155,7 @@ class Voting(RaftInternals):
         """Count a vote or pre-vote once per voter; learn a higher term (paper, 5.1)."""
         if message.term > self.term:
             self.become_follower(message.term, None)
-        elif not message.granted:
+        elif not message.granted or not self.counts(node):
             return
         elif message.pre:
             self._count_pre_vote(node, message)
@@ -157,6 +165,12 @@ class Voting(RaftInternals):
             self._votes.add(node)
             if len(self._votes) + 1 >= self.majority:
                 self._SyncObj__onBecomeLeader()
+
+    def forget_vote_of(self, node: Node) -> None:
+        """Its link broke: whoever comes back may have forgotten that it voted."""
+        self._votes.discard(node)
+        if self._pre_votes is not None:
+            self._pre_votes.discard(node)
 
     def _count_pre_vote(self, node: Node, message: VoteReply) -> None:
         if self._pre_votes is None or message.for_term != self.term + 1 or self.leader is not None:
@@ -234,7 +248,7 @@ class Voting(RaftInternals):
         ready = [
             node
             for node in self.others
-            if node in self.linked and self.match_index.get(node, 0) == self.last_index
+            if self.counts(node) and self.counted_index.get(node, 0) == self.last_index
         ]
         if ready:
             self._transfer_sent = True
@@ -242,7 +256,7 @@ class Voting(RaftInternals):
 
     def on_timeout_now(self, node: Node, message: TimeoutNow) -> None:
         """Stand at once, if it is the current leader that asks."""
-        if message.term == self.term and node == self.leader:
+        if message.term == self.term and node == self.leader and self.eligible:
             self._succeeding = True
             self.stand_now()
 

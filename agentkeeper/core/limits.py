@@ -107,6 +107,8 @@ DUE_WORK_PER_ENTRY: Final = 256
 """Expiries that one log entry works off; the next entry follows at once."""
 DIGEST_BACKLOG: Final = 256
 """Changed records after which the digest is brought up to date."""
+DIGEST_EVERY: Final = 4_096
+"""Log indexes after which replicas compare their digests."""
 
 # On each replica, outside the state.
 REQUEST_BYTES: Final = 4_194_304
@@ -145,3 +147,7 @@ UNREAD_BYTES: Final = 268_435_456
 """The same of all streams of a replica: the one with most ends."""
 ANSWER_FRAME_BYTES: Final = 1_048_576
 """Answers in one frame; a larger one travels alone."""
+DIGESTS_KEPT: Final = 8
+"""Of each replica, to be compared with those of replicas that are ahead or behind."""
+REFUSAL_REASONS: Final = 32
+"""Reasons told apart in the count of what was dropped on the links between replicas."""

@@ -1,7 +1,7 @@
-"""Snapshots of the state: captured at once by copying tables, packed later, checked when read.
+"""Snapshots of the state: captured at once by copying tables, packed piece by piece, checked.
 
-Layout: 8 bytes of magic, 16 bytes of BLAKE2b over the rest, then a msgpack stream: a header
-(encoding, log index, counters), and for each table its name, its length and its rows.
+Layout: 8 bytes of magic, a msgpack stream, then 16 bytes of BLAKE2b over both. The stream is a
+header (encoding, log index, counters), and for each table its name, its length and its rows.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from agentkeeper.core.codec import (
     ENCODING,
     UnknownEncodingError,
     answer_row,
-    pack,
     thaw,
     thaw_answer,
 )
 from agentkeeper.core.state import COUNTERS, TABLES, State
 
-_MAGIC: Final = b"AKSNAP01"
+_MAGIC: Final = b"AKSNAP02"
 _DIGEST_BYTES: Final = 16
-_ROWS_PER_CHUNK: Final = 512
+_PIECE_BYTES: Final = 64 * 1024
+"""Size that a piece is given out at: packed in a few ms, so that others get their turn."""
 _KINDS: Final[dict[str, type[Any]]] = {
     "agents": r.Agent,
     "leases": r.Lease,
@@ -58,10 +58,18 @@ def capture(state: State, log_index: int) -> Snapshot:
     return Snapshot(log_index, counters, tuple((name, t.copy()) for name, t in state.tables()))
 
 
-def pack_snapshot(snapshot: Snapshot) -> bytes:
-    """Bytes of a snapshot. May run beside the state's own work, in pieces that yield often."""
-    body = b"".join(_chunks(snapshot))
-    return _MAGIC + hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() + body
+def pack_snapshot(snapshot: Snapshot) -> Iterator[bytes]:
+    """Pack a snapshot, in pieces that together are what `restore` takes.
+
+    Each piece is packed when it is asked for, beside the state's own work: take them on a thread
+    that gives way in between. A piece is larger than 64 KiB only by its last record.
+    """
+    checksum = hashlib.blake2b(_MAGIC, digest_size=_DIGEST_BYTES)
+    yield _MAGIC
+    for piece in _pieces(snapshot):
+        checksum.update(piece)
+        yield piece
+    yield checksum.digest()
 
 
 def restore(data: bytes) -> tuple[State, int]:
@@ -69,14 +77,10 @@ def restore(data: bytes) -> tuple[State, int]:
 
     Raises `DamagedSnapshotError`, or `UnknownEncodingError` for one from a newer build.
     """
-    checksum, body = data[8 : 8 + _DIGEST_BYTES], data[8 + _DIGEST_BYTES :]
-    if data[:8] != _MAGIC:
-        raise DamagedSnapshotError("not a snapshot: wrong magic bytes")
-    if hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() != checksum:
-        raise DamagedSnapshotError("snapshot is damaged: its checksum does not match")
-    stream = msgpack.Unpacker(
-        io.BytesIO(body), use_list=False, strict_map_key=False, max_buffer_size=len(body) + 1
-    )
+    _check(data)
+    rows = io.BytesIO(data)  # shares the bytes
+    rows.seek(len(_MAGIC))
+    stream = msgpack.Unpacker(rows, use_list=False, strict_map_key=False, max_buffer_size=len(data))
     encoding, *header = stream.unpack()
     if encoding != ENCODING:
         raise UnknownEncodingError(f"snapshot encoding {encoding} is not known to this build")
@@ -95,19 +99,28 @@ def restore(data: bytes) -> tuple[State, int]:
             elif name == "answers":
                 row = thaw_answer(row)
             table.put(key, row)
+            state.fold_digest()  # a few at a time: forgetting all of them at once would stall
     state.derive()
     state.digest()  # here, in whatever thread restores, and not at the next entry
     return state, log_index
 
 
-def _chunks(snapshot: Snapshot) -> Iterator[bytes]:
-    yield pack((ENCODING, snapshot.log_index, snapshot.counters))
+def _check(data: bytes) -> None:
+    if data[: len(_MAGIC)] != _MAGIC:
+        raise DamagedSnapshotError("not a snapshot: wrong magic bytes")
+    body, checksum = memoryview(data)[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    if hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() != checksum:
+        raise DamagedSnapshotError("snapshot is damaged: its checksum does not match")
+
+
+def _pieces(snapshot: Snapshot) -> Iterator[bytes]:
+    packer = msgpack.Packer(use_bin_type=True, autoreset=False)
+    packer.pack((ENCODING, snapshot.log_index, snapshot.counters))
     for name, rows in snapshot.tables:
-        yield pack((name, len(rows)))
-        chunk: list[bytes] = []
+        packer.pack((name, len(rows)))
         for key, record in rows.items():
-            chunk.append(pack((key, answer_row(record) if name == "answers" else record)))
-            if len(chunk) == _ROWS_PER_CHUNK:
-                yield b"".join(chunk)
-                chunk.clear()
-        yield b"".join(chunk)
+            packer.pack((key, answer_row(record) if name == "answers" else record))
+            if len(packer.getbuffer()) >= _PIECE_BYTES:
+                yield packer.bytes()
+                packer.reset()
+    yield packer.bytes()

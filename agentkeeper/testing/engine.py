@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from agentkeeper.consensus.port import EngineStatus, Listener, Outcome, Role
 
@@ -46,7 +46,7 @@ class InstantEngine:
         """See `Engine.send`: there is nobody else."""
         return False
 
-    def save_snapshot(self, index: int, snapshot: bytes) -> None:
+    def save_snapshot(self, index: int, snapshot: Iterable[bytes]) -> None:
         """See `Engine.save_snapshot`: there is no log to be dropped."""
 
     def transfer_leadership(self) -> None:

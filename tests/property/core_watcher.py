@@ -93,7 +93,7 @@ class Watcher:
 
     def check_restored(self):
         """A restored state is the same in everything, derived things included."""
-        other, index = restore(pack_snapshot(capture(self.state, 17)))
+        other, index = restore(b"".join(pack_snapshot(capture(self.state, 17))))
         assert index == 17
         assert other.digest() == self.state.digest()
         assert derived(other) == derived(self.state)

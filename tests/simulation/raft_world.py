@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
-import pickle
 import random
-import shutil
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,103 +11,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from pysyncobj import syncobj
-from pysyncobj.node import Node
-from pysyncobj.transport import Transport
+from raft_network import Network, SimulatedTransport, Sockets
+from simulated_disk import SimulatedDisk
 
-from agentkeeper.consensus.config import RaftConfig
+from agentkeeper.consensus.config import Durability, RaftConfig
+from agentkeeper.consensus.disk import Disk
 from agentkeeper.consensus.engine import RaftEngine
+from agentkeeper.consensus.journal import Journal
 from agentkeeper.consensus.port import Outcome, Role
 from agentkeeper.consensus.raft import HardenedRaft
+from agentkeeper.consensus.segments import Contents
 
 STEP_S = 0.01
 
 
-class SimulatedTransport(Transport):
-    def __init__(self, network: Network, node: Node) -> None:
-        super().__init__(None, node, [])
-        self.network = network
-        self.node_id = str(node.id)
-        self.nodes: dict[str, Node] = {}
+class SmallSegments(Journal):
+    """A log whose old entries go soon, to be put in place of the usual one."""
 
-    def send(self, node: Node, message: object) -> bool:
-        return self.network.send(self.node_id, node.id, message)
-
-    def receive(self, sender_id: str, message: object) -> None:
-        self._onMessageReceived(Node(sender_id), message)
-
-    def linked(self, peer_id: str, up: bool) -> None:
-        (self._onNodeConnected if up else self._onNodeDisconnected)(Node(peer_id))
+    def __init__(
+        self, disk: Disk, contents: Contents, durability: Durability, segment_bytes: int
+    ) -> None:
+        super().__init__(disk, contents, durability, segment_bytes=3000)
 
 
-@dataclass
-class Network:
-    """First-in-first-out links; a link that breaks loses what is on its way, as TCP does."""
-
-    now: Callable[[], float]
-    rng: random.Random
-    drop: float = 0.0
-    ends: dict[str, SimulatedTransport] = field(default_factory=dict)
-    delay_s: dict[tuple[str, str], float] = field(default_factory=dict)
-    gap_s: dict[tuple[str, str], float] = field(default_factory=dict)
-    _last_s: dict[tuple[str, str], float] = field(default_factory=dict)
-    up: set[frozenset[str]] = field(default_factory=set)
-    _queues: dict[str, list[tuple[float, int, str, int, bytes]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    _order: Iterator[int] = field(default_factory=itertools.count)
-    _lives: dict[frozenset[str], int] = field(default_factory=dict)
-
-    def send(self, sender: str, to: str, message: object) -> bool:
-        link = frozenset((sender, to))
-        if link not in self.up:
-            return False
-        if self.rng.random() >= self.drop:
-            at_s = self.now() + self.delay_s.get((sender, to), 0.005)
-            at_s = max(at_s, self._last_s.get((sender, to), 0) + self.gap_s.get((sender, to), 0))
-            self._last_s[sender, to] = at_s
-            item = (at_s, next(self._order), sender, self._life(link), pickle.dumps(message))
-            heapq.heappush(self._queues[to], item)
-        return True
-
-    def deliver(self, to: str) -> None:
-        queue = self._queues[to]
-        while queue and queue[0][0] <= self.now():
-            _, _, sender, life, message = heapq.heappop(queue)
-            link = frozenset((sender, to))
-            if link in self.up and life == self._life(link):
-                self.ends[to].receive(sender, pickle.loads(message))
-
-    def connect(self, one: str, other: str) -> None:
-        link = frozenset((one, other))
-        if link in self.up or one not in self.ends or other not in self.ends:
-            return
-        self.up.add(link)
-        self._lives[link] = self._life(link) + 1
-        self.ends[one].linked(other, True)
-        self.ends[other].linked(one, True)
-
-    def cut(self, one: str, other: str) -> None:
-        link = frozenset((one, other))
-        if link in self.up:
-            self.up.remove(link)
-            self.ends[one].linked(other, False)
-            self.ends[other].linked(one, False)
-
-    def _life(self, link: frozenset[str]) -> int:
-        return self._lives.get(link, 0)
-
-
-@dataclass
-class Sockets:
-    """In place of the library's poller: what has arrived waits until the replica looks."""
-
-    network: Network
-    node_id: str
-
-    def poll(self, timeout_s: float) -> None:
-        self.network.deliver(self.node_id)
+class PowerCutError(BaseException):
+    """Raised by a disk whose replica loses its power in the middle of something."""
 
 
 class Recorder:
@@ -134,7 +61,7 @@ class Recorder:
     def restored(self, index: int, term: int, snapshot: bytes) -> None:
         if self.state and index < self.state[-1][0]:
             self.world.violations.append(f"{self.node_id}: restored backwards to {index}")
-        self.state = pickle.loads(snapshot)
+        self.state = [tuple(entry) for entry in msgpack.unpackb(snapshot)]
         for at, payload in self.state:
             self.world.agreed(self.node_id, at, payload)
 
@@ -153,7 +80,10 @@ class Recorder:
 
     def failed(self, reason: str) -> None:
         self.failure = reason
-        self.world.failures.append(f"{self.node_id}: {reason}")
+        if self.world.disks[self.node_id].fail_syncs == 0 and "the disk failed" in reason:
+            self.world.broken.append(self.node_id)  # as it should, after a sync that failed
+        else:
+            self.world.failures.append(f"{self.node_id}: {reason}")
 
 
 @dataclass
@@ -178,9 +108,10 @@ class World:
         snapshot_takes_s: float = 0.0,
     ) -> None:
         self.time_s = 1000.0
+        self.seed = seed
         self.rng = random.Random(seed)
         self.network = Network(self.now, random.Random(seed + 1), drop)
-        self.folder = folder
+        self.disks: dict[str, SimulatedDisk] = {}
         self.ids = list(ids)
         self.raft_factory = raft_factory
         self.snapshot_entries = snapshot_entries
@@ -193,6 +124,10 @@ class World:
         self.asked: list[Asked] = []
         self.acknowledged_index = 0
         self.reads: list[int | None] = []
+        self.wiped: str | None = None
+        """Who came with an empty disk and does not vote yet."""
+        self.broken: list[str] = []
+        """Who has stopped since a sync failed."""
         self.violations: list[str] = []
         self.failures: list[str] = []
 
@@ -203,46 +138,71 @@ class World:
     # --- replicas --------------------------------------------------------------------------------
     def start(self, *node_ids: str) -> None:
         for node_id in node_ids or self.ids:
-            config = RaftConfig(
-                node_id=node_id,
-                data_dir=self.folder / node_id,
-                peers=dict.fromkeys(self.ids, "localhost:1"),
-                election_timeout_ms=(400, 800),
-                snapshot_entries=self.snapshot_entries,
-            )
-            engine = RaftEngine(
-                config,
-                transport=lambda node: SimulatedTransport(self.network, node),
-                raft_factory=self.raft_factory,
-            )
-            recorder = Recorder(self, node_id)
-            engine.open(recorder)
-            self.engines[node_id], self.recorders[node_id] = engine, recorder
-            raft = self.raft(node_id)
-            raft._poller = Sockets(self.network, node_id)
-            if self.snapshot_takes_s:
-                raft.snapshots._run = partial(self._write_later, engine)
-            self.network.ends[node_id] = raft.transport
+            self._powered(node_id, partial(self._start, node_id))
+
+    def _start(self, node_id: str) -> None:
+        disk = self.disks.setdefault(node_id, SimulatedDisk(random.Random(f"{self.seed}{node_id}")))
+        config = RaftConfig(
+            node_id=node_id,
+            peers=dict.fromkeys(self.ids, "localhost:1"),
+            election_timeout_ms=(400, 800),
+            snapshot_entries=self.snapshot_entries,
+        )
+        engine = RaftEngine(
+            config,
+            transport=lambda node: SimulatedTransport(self.network, node),
+            raft_factory=self.raft_factory,
+            disk=disk,
+            draw_incarnation=lambda: f"{self.rng.getrandbits(64):016x}",
+        )
+        recorder = Recorder(self, node_id)
+        self.engines[node_id], self.recorders[node_id] = engine, recorder
+        engine.open(recorder)
+        raft = self.raft(node_id)
+        raft._poller = Sockets(self.network, node_id)
+        if self.snapshot_takes_s:
+            raft.snapshots._run = partial(self._write_later, engine)
+        self.network.ends[node_id] = raft.transport
 
     def raft(self, node_id: str) -> HardenedRaft:
         raft = self.engines[node_id]._raft
         assert raft is not None
         return raft
 
-    def crash(self, node_id: str, *, wipe: bool = False) -> None:
-        """Kill a replica: its files stay as they are at this moment, or are gone with `wipe`."""
-        files, image = self.folder / node_id, self.folder / f"{node_id}.killed"
-        shutil.copytree(files, image)
+    def crash(self, node_id: str, *, wipe: bool = False, power_cut: bool = False) -> None:
+        """Kill a replica; its disk keeps what was written, or what was synced, or nothing."""
+        disk = self.disks[node_id]
+        disk.before = disk.fail_syncs = None
+        if power_cut:
+            disk.power_cut()
+        else:
+            disk.kill()
+        if wipe:
+            disk.wipe()
+            self.wiped = node_id
         for peer in self.ids:
             self.network.cut(node_id, peer)
-        del self.network.ends[node_id]
+        self.network.ends.pop(node_id, None)
         del self.recorders[node_id]
         self.engines.pop(node_id).stop()
-        shutil.rmtree(files)
-        if wipe:
-            shutil.rmtree(image)
-        else:
-            image.rename(files)
+
+    def cut_power_after(self, node_id: str, operations: int) -> None:
+        """Let a replica lose its power at one of the next operations of its disk."""
+        left = operations
+
+        def before(operation: str, name: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise PowerCutError(operation, name)
+
+        self.disks[node_id].before = before
+
+    def _powered(self, node_id: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except PowerCutError:
+            self.crash(node_id, power_cut=True)
 
     def _write_later(self, engine: RaftEngine, job: Callable[[], None]) -> None:
         self.written.append((self.time_s + self.snapshot_takes_s, engine, job))
@@ -269,11 +229,19 @@ class World:
         self.time_s += STEP_S
         for due in [due for due in self.written if due[0] <= self.time_s]:
             self.written.remove(due)
-            if due[1] in self.engines.values():
-                due[2]()
+            for node_id, engine in list(self.engines.items()):
+                if engine is due[1]:
+                    self._powered(node_id, due[2])
         for node_id in sorted(self.engines):
-            self.engines[node_id].step()
-            self._answer_snapshot(node_id)
+            self._powered(node_id, partial(self._step, node_id))
+        while self.broken:
+            self.crash(self.broken.pop())
+        if self.wiped in self.engines and self.raft(self.wiped).votes:
+            self.wiped = None
+
+    def _step(self, node_id: str) -> None:
+        self.engines[node_id].step()
+        self._answer_snapshot(node_id)
 
     def run(self, for_s: float, until: Callable[[], Any] = lambda: False) -> bool:
         end_s = self.time_s + for_s
@@ -298,7 +266,7 @@ class World:
         # The daemon packs in the background: the snapshot lies behind what is delivered.
         recorder.wanted_since_s = None
         kept = recorder.state[: max(1, len(recorder.state) - self.rng.randrange(5))]
-        self.engines[node_id].save_snapshot(kept[-1][0], pickle.dumps(kept))
+        self.engines[node_id].save_snapshot(kept[-1][0], [msgpack.packb(kept)])
 
     # --- requests --------------------------------------------------------------------------------
     def propose(self, node_id: str, payload: bytes | None = None, timeout_s: float = 2.0) -> Asked:
@@ -333,6 +301,8 @@ class World:
     def check_end(self) -> None:
         """After healing: everything acknowledged is everywhere, nothing refused is anywhere."""
         for node_id, recorder in self.recorders.items():
+            if not self.raft(node_id).votes:
+                self.violations.append(f"{node_id}: does not vote")
             if dict(recorder.state) != self.canon:
                 self.violations.append(f"{node_id}: differs from what was agreed upon")
         present = list(self.canon.values())
@@ -354,7 +324,6 @@ def world(folder: Path, **settings: Any) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(syncobj, "monotonicTime", made.now)
         patch.setattr(syncobj, "random", random.Random(settings.get("seed", 0) + 2))
-        patch.setattr("os.fsync", lambda descriptor: None)
         try:
             yield made
         finally:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from raft_world import World, world
+from raft_world import SmallSegments, World, world
 
-from agentkeeper.consensus import limits
+from agentkeeper.consensus import limits, storage
 
 
 def disturb(made: World, rng: random.Random, crashes: bool) -> None:
@@ -26,12 +27,44 @@ def disturb(made: World, rng: random.Random, crashes: bool) -> None:
     else:
         if victim in made.engines:
             made.crash(victim)
-        for peer in made.ids:
-            if peer not in made.engines and rng.random() < 0.6:
-                made.start(peer)
+        restart_some(made, rng)
 
 
-def fuzz(made: World, seed: int, for_s: float = 15.0, crashes: bool = True) -> None:
+def restart_some(made: World, rng: random.Random) -> None:
+    for peer in made.ids:
+        if peer not in made.engines and rng.random() < 0.6:
+            made.start(peer)
+
+
+def disturb_disks(made: World, rng: random.Random, crashes: bool) -> None:
+    event, victim = rng.random(), rng.choice(made.ids)
+    running = victim in made.engines
+    if event < 0.25 and running:
+        made.cut_power_after(victim, rng.randrange(12))
+    elif event < 0.3:
+        for node_id in sorted(made.engines):
+            made.crash(node_id, power_cut=True)
+    elif event < 0.4 and running:
+        made.disks[victim].capacity_bytes = made.disks[victim].used_bytes + rng.randrange(2000)
+    elif event < 0.5:
+        for disk in made.disks.values():
+            disk.capacity_bytes = None
+    elif event < 0.55 and running:
+        made.disks[victim].fail_syncs = 1
+    elif event < 0.65 and running and made.wiped is None:
+        made.crash(victim, wipe=True)
+    else:
+        disturb(made, rng, crashes)
+    restart_some(made, rng)
+
+
+def fuzz(
+    made: World,
+    seed: int,
+    for_s: float = 15.0,
+    crashes: bool = True,
+    disturb: Callable[[World, random.Random, bool], None] = disturb,
+) -> None:
     rng = random.Random(seed)
     for one, other in itertools.permutations(made.ids, 2):
         made.network.delay_s[one, other] = rng.uniform(0.001, 0.08)
@@ -56,13 +89,17 @@ def fuzz(made: World, seed: int, for_s: float = 15.0, crashes: bool = True) -> N
 def heal(made: World) -> None:
     """Bring everything back, and expect the cluster to become whole and useful again."""
     made.network.drop = 0.0
+    for disk in made.disks.values():
+        disk.before = disk.fail_syncs = disk.capacity_bytes = None
     for peer in sorted(set(made.ids) - set(made.engines)):
         made.start(peer)
     made.connect_all()
     if made.violations or made.failures:
         return
     made.run(4.0)
-    last = made.propose(made.elect())
+    leader = made.elect()
+    last = made.propose(leader)
+    made.read(leader)
 
     def whole() -> bool:
         states = [recorder.state for recorder in made.recorders.values()]
@@ -74,10 +111,7 @@ def heal(made: World) -> None:
     made.check_end()
 
 
-@pytest.mark.parametrize("seed", range(16))
-def test_survives_crashes_partitions_and_snapshots(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+def settings_of(seed: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     settings: dict[str, Any] = {"snapshot_entries": 40, "drop": 0.02 if seed % 3 == 2 else 0.0}
     if seed % 4 == 3:
         settings["ids"] = "abcde"
@@ -86,9 +120,31 @@ def test_survives_crashes_partitions_and_snapshots(
         monkeypatch.setattr(limits, "SNAPSHOT_CHUNK_BYTES", 8000)
         monkeypatch.setattr(limits, "MAX_APPEND_BYTES", 400)
         monkeypatch.setattr(limits, "MAX_UNACKNOWLEDGED_BYTES", 1200)
-    with world(tmp_path, seed=seed, **settings) as made:
+    return settings
+
+
+def check(made: World) -> None:
+    assert not made.violations
+    assert not made.failures
+    assert [index for index in made.reads if index is not None]
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_survives_crashes_partitions_and_snapshots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    with world(tmp_path, seed=seed, **settings_of(seed, monkeypatch)) as made:
         fuzz(made, seed)
-        assert not made.violations
-        assert not made.failures
+        check(made)
         assert made.acknowledged_index > 50
-        assert [index for index in made.reads if index is not None]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_survives_what_happens_to_disks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(storage, "Journal", SmallSegments)
+    with world(tmp_path, seed=seed, **settings_of(seed, monkeypatch)) as made:
+        fuzz(made, seed, disturb=disturb_disks)
+        check(made)
+        assert made.acknowledged_index > 20

@@ -183,7 +183,7 @@ def test_a_large_backlog_is_sent_within_the_window(
 
         def caught_up() -> bool:
             nonlocal most
-            most = max(most, raft._peers[node].unacknowledged_bytes)
+            most = max(most, raft.peers[node].unacknowledged_bytes)
             return made.recorders[away].state == made.recorders[leader].state
 
         assert made.run(2.0, caught_up)

@@ -2,136 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
+import one_replica
 import pytest
-from pysyncobj import syncobj
+from one_replica import Clock, Replica
 from pysyncobj.node import Node
-from pysyncobj.transport import Transport
 
 from agentkeeper.consensus import limits
-from agentkeeper.consensus.config import RaftConfig
-from agentkeeper.consensus.engine import RaftEngine
 from agentkeeper.consensus.port import Outcome, Role
 
-
-class Wire(Transport):
-    def __init__(self, node: Node) -> None:
-        super().__init__(None, node, [])
-        self.sent: list[tuple[str, dict[str, Any]]] = []
-
-    def send(self, node: Node, message: dict[str, Any]) -> bool:
-        self.sent.append((node.id, message))
-        return True
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time_s = 1000.0
-        self.per_read_s = 0.0
-
-    def now(self) -> float:
-        self.time_s += self.per_read_s
-        return self.time_s
-
-
-class Ignorant:
-    """A listener that does not care."""
-
-    def __init__(self) -> None:
-        self.failure: str | None = None
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments: None
-
-    def failed(self, reason: str) -> None:
-        self.failure = reason
-
-
-class Replica:
-    """One replica of three; the test plays the others."""
-
-    def __init__(self, folder: Path | None = None, node_id: str = "a") -> None:
-        config = RaftConfig(node_id, folder, peers=dict.fromkeys("abc", "localhost:1"))
-        self.engine = RaftEngine(config, transport=Wire)
-        self.listener = Ignorant()
-        self.engine.open(self.listener)
-        assert self.engine._raft is not None
-        self.raft = self.engine._raft
-        self.wire: Wire = self.raft.transport
-        for peer in config.other_ids:
-            self.wire._onNodeConnected(Node(peer))
-
-    def receive(self, sender: str, **message: Any) -> list[tuple[str, dict[str, Any]]]:
-        """Hand a message in and give what is sent because of it."""
-        before = len(self.wire.sent)
-        self.wire._onMessageReceived(Node(sender), message)
-        return self.wire.sent[before:]
-
-    def append(
-        self, sender: str, term: int, prev: tuple[int, int], *terms: int, commit: int = 1
-    ) -> dict[str, Any]:
-        index, prev_term = prev
-        entries = [(b"\0%d" % entry, at, entry) for at, entry in enumerate(terms, index + 1)]
-        ((_, reply),) = self.receive(
-            sender,
-            type="append_entries",
-            term=term,
-            round=1,
-            commit_index=commit,
-            prevLogIdx=index,
-            prevLogTerm=prev_term,
-            entries=entries,
-        )
-        return reply
-
-    def answer(self, sender: str, next_index: int, **changed: Any) -> None:
-        message = {"term": self.raft.term, "round": self.raft._round, "success": True}
-        message |= {"type": "next_node_idx", "next_node_idx": next_index, "reset": False}
-        self.receive(sender, **(message | changed))
-
-    def ask_vote(self, sender: str, term: int, *, pre: bool = False) -> bool:
-        last = {"last_log_index": self.raft.last_index, "last_log_term": self.raft.last_term}
-        ((_, reply),) = self.receive(sender, type="request_vote", term=term, pre=pre, **last)
-        return bool(reply["granted"])
-
-    def lead(self) -> None:
-        self.raft.stand_now()
-        self.engine.step()
-        vote = {"term": self.raft.term, "for_term": self.raft.term, "granted": True, "pre": False}
-        self.receive("b", type="response_vote", **vote)
-        assert self.raft.role is Role.LEADER
-
-    def terms(self) -> list[int]:
-        return [term for _, _, term in self.raft.log[:]]
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(syncobj, "monotonicTime", made.now)
-    return made
-
-
-@pytest.fixture
-def make(clock: Clock) -> Iterator[Callable[..., Replica]]:
-    made: list[Replica] = []
-
-    def new(folder: Path | None = None, node_id: str = "a") -> Replica:
-        made.append(Replica(folder, node_id))
-        return made[-1]
-
-    yield new
-    for replica in made:
-        replica.engine.stop()
-
-
-@pytest.fixture
-def replica(make: Callable[..., Replica]) -> Replica:
-    return make()
+clock = one_replica.clock
+make = one_replica.make
+replica = one_replica.replica
 
 
 # --- entries --------------------------------------------------------------------------------------
@@ -165,7 +48,7 @@ def test_a_conflict_truncates_what_is_not_committed(replica: Replica) -> None:
 
 def test_a_conflict_with_what_is_committed_stops_the_replica(replica: Replica) -> None:
     replica.append("b", 1, (1, 0), 1, 1, commit=3)
-    replica.raft._poller.poll = lambda timeout: replica.append("c", 2, (2, 1), 2)
+    replica.raft._poller.poll = lambda timeout: replica.receive_append("c", 2, (2, 1), 2)
     replica.engine.step()
     assert "committed entry 3" in (replica.listener.failure or "")
 
@@ -176,7 +59,7 @@ def test_an_answer_of_an_older_term_counts_for_nothing(replica: Replica) -> None
     replica.lead()
     replica.answer("b", 4, term=1)
     replica.engine.step()
-    assert set(replica.raft.match_index.values()) == {0}
+    assert {peer.match_index for peer in replica.raft.peers.values()} == {0}
     assert replica.raft.commit_index == 1
     assert replica.raft.confirmed_round() == 0
 
@@ -206,7 +89,7 @@ def test_a_rejection_never_moves_back_behind_what_matched(replica: Replica) -> N
     replica.answer("b", 4)
     node = Node("b")
     replica.answer("b", 2, success=False, reset=True)
-    assert (replica.raft.match_index[node], replica.raft.next_index[node]) == (3, 5)
+    assert (replica.raft.peers[node].match_index, replica.raft.next_index[node]) == (3, 5)
 
 
 def test_a_rejection_that_names_no_entry_moves_to_the_first(replica: Replica) -> None:
@@ -221,17 +104,17 @@ def test_a_peer_that_vouches_for_what_cannot_be_is_ignored(replica: Replica) -> 
     replica.lead()
     replica.answer("b", 1000)
     replica.engine.step()
-    assert replica.raft.match_index[Node("b")] == 0
+    assert replica.raft.peers[Node("b")].match_index == 0
     assert replica.raft.role is Role.LEADER
 
 
 def test_a_lost_link_lets_the_peer_be_asked_anew(replica: Replica) -> None:
     replica.lead()
+    replica.flush()
     replica.answer("b", 3)
     replica.engine.step()
     assert replica.raft.commit_index == 2
-    replica.wire._onNodeDisconnected(Node("b"))
-    replica.wire._onNodeConnected(Node("b"))
+    replica.relink("b")
     replica.answer("b", 2, success=False, reset=True)
     assert replica.raft.next_index[Node("b")] == 3, "sent again at once, from entry 2 on"
     assert [entry[1] for entry in replica.wire.sent[-1][1]["entries"]] == [2]
@@ -239,25 +122,24 @@ def test_a_lost_link_lets_the_peer_be_asked_anew(replica: Replica) -> None:
 
 
 # --- votes ----------------------------------------------------------------------------------------
-def test_a_vote_outlives_the_process(make: Callable[..., Replica], tmp_path: Path) -> None:
-    replica = make(tmp_path / "a")
+def test_a_vote_outlives_a_power_cut(make: Callable[..., Replica]) -> None:
+    replica = make()
     assert replica.ask_vote("b", 5)
-    shutil.copytree(tmp_path / "a", tmp_path / "killed")
-    again = make(tmp_path / "killed")
+    replica.disk.power_cut()
+    again = make(replica.disk)
     assert again.raft.term == 5
     assert not again.ask_vote("c", 5)
     assert again.ask_vote("b", 5)
     assert again.ask_vote("c", 6)
 
 
-def test_a_pre_vote_leaves_no_trace(make: Callable[..., Replica], tmp_path: Path) -> None:
-    replica = make(tmp_path)
+def test_a_pre_vote_leaves_no_trace(replica: Replica) -> None:
     assert replica.ask_vote("b", 1)
-    meta = (tmp_path / "log.meta").read_bytes()
+    before = replica.disk.operations
     assert replica.ask_vote("c", 7, pre=True)
     assert replica.raft.term == 1
     assert replica.raft.voted_for == "b"
-    assert (tmp_path / "log.meta").read_bytes() == meta
+    assert replica.disk.operations == before
 
 
 @pytest.mark.parametrize(("last_index", "granted"), [(1, False), (2, True)])
@@ -294,8 +176,7 @@ def test_nothing_is_accepted_while_leadership_moves(replica: Replica) -> None:
     replica.lead()
     replica.engine.transfer_leadership()
     replica.engine.step()
-    outcomes: list[Outcome] = []
-    replica.engine.propose(b"x", 1.0, outcomes.append)
+    outcomes = replica.propose()
     replica.engine.step()
     assert outcomes == [Outcome.REJECTED]
 
@@ -337,17 +218,17 @@ def test_what_is_kept_for_a_slow_follower_is_bounded_in_bytes(
     monkeypatch.setattr(limits, "MAX_TRIM_SLACK_BYTES", 3500)
     replica.lead()
     for _ in range(10):
-        replica.engine.propose(bytes(1000), 1.0, lambda outcome: None)
+        replica.propose(bytes(1000))
     replica.engine.step()
     replica.answer("c", replica.raft.last_index + 1)
     replica.engine.step()
     assert replica.raft.delivered_index == 12
-    replica.engine.save_snapshot(12, b"state")
+    replica.engine.save_snapshot(12, [b"state"])
     for _ in range(2):
         replica.engine.step()
     assert replica.raft.first_index == 9, "three entries fit, beside the one the snapshot ends with"
     kept = sum(len(command) for command, _, _ in replica.raft.log[:])
-    assert kept - replica.raft.log_bytes == 1, "all but the no-op, which the library appends itself"
+    assert kept == replica.raft.log_bytes
 
 
 def test_a_slow_listener_does_not_hold_up_heartbeats(replica: Replica, clock: Clock) -> None:

@@ -141,7 +141,7 @@ def rich_story():
 def write():
     """Write the files of the present encoding. For a new encoding only, beside the old files."""
     state = rich_story().state
-    snapshot = pack_snapshot(capture(state, 42)).hex()
+    snapshot = b"".join(pack_snapshot(capture(state, 42))).hex()
     for name, content in [
         (f"commands-{codec.ENCODING}", encoded()),
         (f"snapshot-{codec.ENCODING}", {"digest": state.digest(), "snapshot": snapshot}),

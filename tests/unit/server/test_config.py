@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentkeeper.consensus.config import Durability, TlsFiles
 from agentkeeper.core import limits
 from agentkeeper.server.config import Address, ConfigError, Settings, parse_peers
 
@@ -88,6 +89,10 @@ def test_a_cluster_on_one_machine() -> None:
         ({"node_id": "a"}, "--node-id"),
         ({"raft_bind": "127.0.0.1:1"}, "--raft-bind"),
         ({"raft_secret_file": Path("secret")}, "--raft-secret-file"),
+        ({"raft_tls_cert": Path("cert")}, "--raft-tls-cert"),
+        ({"raft_tls_key": Path("key")}, "--raft-tls-key"),
+        ({"raft_tls_ca": Path("ca")}, "--raft-tls-ca"),
+        ({"bootstrap": True}, "--bootstrap"),
         ({"heartbeat_ms": 200, "election_timeout_ms": 600}, "--election-timeout-ms"),
         ({"advertise_addr": "nonsense"}, "--advertise-addr"),
         ({"advertise_addr": "h" * limits.ENDPOINT_BYTES + ":1"}, "--advertise-addr"),
@@ -104,6 +109,7 @@ def test_a_cluster_on_one_machine() -> None:
             str(limits.REPLICAS),
         ),
         ({**CLUSTER, "peers": {**PEERS, "c": "192.0.2.1:3"}}, "--raft-secret-file"),
+        ({**CLUSTER, "peers": {**PEERS, "c": "192.0.2.1:3"}}, "--raft-tls-cert"),
         ({**CLUSTER, "raft_bind": "0.0.0.0:1"}, "--raft-secret-file"),
         ({**CLUSTER, "raft_bind": "nonsense"}, "--raft-bind"),
     ],
@@ -130,6 +136,66 @@ def test_off_this_machine_a_secret_is_needed_and_enough(tmp_path: Path) -> None:
     settings = Settings(**elsewhere)
     settings.check()
     assert settings.raft_secret() == "sixteen letters!"
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> dict[str, Any]:
+    """Settings of TLS, whose files are there."""
+    given: dict[str, Any] = {}
+    for name in ("cert", "key", "ca"):
+        given[f"raft_tls_{name}"] = tmp_path / name
+        (tmp_path / name).write_text("PEM")
+    return given
+
+
+def test_off_this_machine_tls_is_enough(tls: dict[str, Any]) -> None:
+    settings = Settings(**CLUSTER | {"peers": {**PEERS, "c": "192.0.2.1:3"}} | tls)
+    settings.check()
+    assert settings.raft_tls() == TlsFiles(*tls.values())
+    assert Settings(**CLUSTER).raft_tls() is None
+
+
+@pytest.mark.parametrize("name", ["cert", "key", "ca"])
+def test_a_part_of_tls_is_missed_by_name(tls: dict[str, Any], name: str) -> None:
+    setting, named = f"raft_tls_{name}", f"^--raft-tls-{name}"
+    with pytest.raises(ConfigError, match=f"{named} is missing"):
+        Settings(**CLUSTER | tls | {setting: None}).check()
+    tls[setting].unlink()
+    with pytest.raises(ConfigError, match=f"{named}: .*No such file"):
+        Settings(**CLUSTER | tls).check()
+    tls[setting].mkdir()
+    with pytest.raises(ConfigError, match=f"{named}: .*directory"):
+        Settings(**CLUSTER | tls).check()
+
+
+def test_a_secret_or_tls_but_not_both(tls: dict[str, Any], tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sixteen letters!\n")
+    with pytest.raises(ConfigError, match=r"--raft-secret-file and --raft-tls-cert.* not by both"):
+        Settings(**CLUSTER | tls | {"raft_secret_file": secret}).check()
+
+
+def test_a_secret_that_others_may_read_is_noticed(tls: dict[str, Any], tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sixteen letters!\n")
+    key = tls["raft_tls_key"]
+    for path in (secret, *tls.values()):
+        path.chmod(0o600)
+    guarded = [Settings(raft_secret_file=secret), Settings(**tls), Settings()]
+    assert [settings.exposed_secrets() for settings in guarded] == [[], [], []]
+    secret.chmod(0o640)
+    key.chmod(0o604)
+    tls["raft_tls_cert"].chmod(0o644)
+    assert [settings.exposed_secrets() for settings in guarded] == [
+        [("--raft-secret-file", secret)],
+        [("--raft-tls-key", key)],
+        [],
+    ]
+
+
+def test_writes_are_synced_and_a_cluster_waits_for_all_unless_told_otherwise() -> None:
+    assert (Settings().durability, Settings().bootstrap) == (Durability.FSYNC, False)
+    Settings(**CLUSTER, durability=Durability.OS, bootstrap=True).check()
 
 
 @pytest.mark.parametrize(

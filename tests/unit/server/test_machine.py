@@ -1,6 +1,7 @@
 """The machine: entries in order, restores in their place, a failing entry stops it."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -60,7 +61,7 @@ async def test_an_entry_that_cannot_be_applied_stops_everything(payload: bytes) 
 async def test_a_snapshot_is_restored_between_its_entries() -> None:
     log = Log()
     log.register("kept")
-    data = pack_snapshot(capture(log.machine.state, 10))
+    data = b"".join(pack_snapshot(capture(log.machine.state, 10)))
     machine = Machine(on_failure=failing)
     order: list[str] = []
     machine.on_restored.append(lambda: order.append("restored"))
@@ -77,12 +78,13 @@ async def test_a_snapshot_is_restored_between_its_entries() -> None:
 async def test_a_damaged_snapshot_stops_everything() -> None:
     failures: list[str] = []
     machine = Machine(on_failure=failures.append)
-    machine.deliver_snapshot(10, 2, b"AKSNAP01 and then nonsense")
+    machine.deliver_snapshot(10, 2, b"AKSNAP02 and then nonsense")
     machine.deliver(11, 2, entry(5))
     await until(lambda: bool(failures))
     assert "10" in failures[0]
     await settle()
     assert machine.applied_index == 0
+    assert gc.isenabled()
 
 
 async def test_reach_wakes_whoever_waits_for_an_index_passed() -> None:

@@ -11,9 +11,11 @@ from agentkeeper.core.records import Refused
 from agentkeeper.server import errors
 from agentkeeper.server.messages import (
     AskIndex,
+    Digest,
     Forward,
     Forwarded,
     MalformedMessageError,
+    Message,
     TellIndex,
     pack_message,
     unpack_message,
@@ -26,6 +28,7 @@ MESSAGES = [
     AskIndex(3),
     TellIndex(4, 5),
     TellIndex(4, None),
+    Digest(4_096, "5" * 32, answers=False),
 ]
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 2**64 - 1) | st.floats() | st.text() | st.binary(),
@@ -35,7 +38,7 @@ PLAIN = st.recursive(
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=str)
-def test_messages_survive_the_way(message: Forward | Forwarded | AskIndex | TellIndex) -> None:
+def test_messages_survive_the_way(message: Message) -> None:
     back = unpack_message(pack_message(message))
     assert back == message
     assert type(back) is type(message)
@@ -46,7 +49,10 @@ def unpack_or_refuse(data: bytes) -> None:
         message = unpack_message(data)
     except MalformedMessageError:
         return
-    assert isinstance(message.number, int)
+    assert isinstance(message[0], int)
+    if isinstance(message, Digest):
+        assert isinstance(message.digest, str)
+        assert isinstance(message.answers, bool)
     if isinstance(message, Forward):
         assert isinstance(message.commands, bytes)
     if isinstance(message, TellIndex):
@@ -67,7 +73,7 @@ def test_any_value(value: object) -> None:
     unpack_or_refuse(data)
 
 
-@given(st.lists(st.integers(-2, 5) | PLAIN, max_size=4))
+@given(st.lists(st.integers(-2, 6) | PLAIN, max_size=4))
 def test_rows_that_are_almost_messages(row: list[object]) -> None:
     try:
         data = msgpack.packb(row)
@@ -92,6 +98,10 @@ def test_rows_that_are_almost_messages(row: list[object]) -> None:
         [2],
         [3, 1, "1"],
         [4, 1],
+        [4, 1, b"digest", False],
+        [4, "1", "digest", False],
+        [4, 1, "digest", 0],
+        [5, 1],
         5,
         None,
         {},

@@ -1,0 +1,120 @@
+"""Who votes and who counts: how a cluster begins, and how a replica with an empty disk joins it.
+
+The set of replicas is fixed, but not every one of them may take part. A replica whose disk was
+emptied has forgotten votes and entries that others count on. If it simply took part again, entry
+e, committed on A and B while C lagged, would be lost once B came back empty, A was cut off and B
+and C elected C. So what is stored decides:
+
+- Every data folder has an incarnation of its own, drawn when it is made. Replicas introduce
+  themselves with it on every link before anything else.
+- A cluster begins once. The replica with the lowest id waits until all others are linked and new
+  like itself, and stores who they are: the founders. Whoever finds its own incarnation among the
+  founders of another votes from then on; it is the same disk still, so nothing is forgotten.
+- Everybody else who comes with an empty folder is a learner. It is sent the log, but does not
+  vote, does not stand, and does not count for a commit, a read or the leader's majority.
+- A leader that meets a learner appends a no-op. Once a majority has it without counting the
+  learner, and the learner has stored it too, the learner is admitted and votes from then on.
+
+That no-op (compare the catch-up of new servers, thesis 4.2.1) makes the admission safe. It is
+committed in the leader's own term, so this leader was not deposed when the learner came, and its
+log held all that was committed by then. And whoever may still count on a vote of the learner's
+former incarnation has stood before that, so it lacks the no-op, and none of the majority that
+stored it will vote for it (5.4.1).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pysyncobj.node import Node
+
+from agentkeeper.consensus.internals import RaftInternals
+from agentkeeper.consensus.messages import Introduction, Standing
+
+logger = logging.getLogger(__name__)
+
+
+class Membership(RaftInternals):
+    """Adds standings to the library's replica."""
+
+    def __init__(self, *args: Any, bootstrap: bool, **kwargs: Any) -> None:
+        self._bootstrap = bootstrap
+        self._introductions: dict[Node, Introduction] = {}
+        super().__init__(*args, **kwargs)
+
+    @property
+    def standing(self) -> Standing:
+        """What this replica is to the cluster."""
+        if self.ballot.voter:
+            return Standing.VOTER
+        untouched = self.last_index == 1 and not self.last_term
+        return Standing.NEW if untouched else Standing.LEARNER
+
+    @property
+    def votes(self) -> bool:
+        """Whether this replica votes and counts."""
+        return bool(self.ballot.voter)
+
+    def introduced(self, node: Node) -> bool:
+        """Whether `node` has said on the present link who it is."""
+        return node in self._introductions
+
+    def counts(self, node: Node) -> bool:
+        """Whether what `node` says and stores counts towards a majority."""
+        introduction = self._introductions.get(node)
+        return introduction is not None and introduction.standing is Standing.VOTER
+
+    def introduce(self, node: Node) -> None:
+        """Say on a new link, or after a change, who this replica is."""
+        self.send(
+            node,
+            {
+                "type": "introduction",
+                "incarnation": self.incarnation,
+                "standing": self.standing.value,
+                "founders": dict(self.ballot.founders),
+            },
+        )
+
+    def on_introduction(self, node: Node, message: Introduction) -> None:
+        """Learn who is at the other end of a link."""
+        self._introductions[node] = message
+        if self.votes:
+            return
+        if message.founders.get(str(self.selfNode.id)) == self.incarnation:
+            logger.info("replica %s told who founded the cluster", node.id)
+            self._vote_from_now_on(message.founders)
+        else:
+            self._found_if_all_are_new()
+
+    def forget_introduction(self, node: Node) -> None:
+        """Another process may be at the other end of the next link."""
+        self._introductions.pop(node, None)
+
+    def admitted(self) -> None:
+        """Vote from now on, as the leader has allowed."""
+        logger.info("this replica has caught up and votes from now on")
+        self._vote_from_now_on(self.ballot.founders)
+
+    def _found_if_all_are_new(self) -> None:
+        if self.standing is not Standing.NEW or any(
+            introduction.standing is not Standing.NEW
+            for introduction in self._introductions.values()
+        ):
+            return
+        present = len(self._introductions) + 1
+        enough = self.majority if self._bootstrap else len(self.others) + 1
+        if present < enough or any(node.id < self.selfNode.id for node in self._introductions):
+            return
+        founders = {str(node.id): one.incarnation for node, one in self._introductions.items()}
+        founders[str(self.selfNode.id)] = self.incarnation
+        logger.info("a new cluster begins, founded by %s", ", ".join(sorted(founders)))
+        self._vote_from_now_on(founders)
+
+    def _vote_from_now_on(self, founders: Mapping[str, str]) -> None:
+        self.ballot.store(voter=True, founders=dict(sorted(founders.items())))
+        for node in self.others:
+            if node in self.linked:
+                self.introduce(node)
