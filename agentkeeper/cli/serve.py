@@ -27,6 +27,10 @@ def _setting(name: str, **attributes: Any) -> Callable[[F], F]:
 
 
 _PATH: Final = click.Path(path_type=Path)
+_TLS_HELP: Final = (
+    "This replica's certificate, PEM, with its node id as a DNS name: mutual TLS between "
+    "replicas, instead of a secret."
+)
 _OPTIONS: Final = (
     _setting("config", type=_PATH, help="TOML file with any of these settings."),
     _setting("addr", help="Where to listen for gRPC.  [default: 0.0.0.0:7070]"),
@@ -37,6 +41,23 @@ _OPTIONS: Final = (
     _setting("advertise-addr", help="Where clients reach this replica, if not at --addr."),
     _setting("raft-bind", help="Where to listen for replicas, if not at its entry in --peers."),
     _setting("raft-secret-file", type=_PATH, help="Secret shared by the replicas."),
+    _setting("raft-tls-cert", type=_PATH, help=_TLS_HELP),
+    _setting("raft-tls-key", type=_PATH, help="Its private key, PEM."),
+    _setting("raft-tls-ca", type=_PATH, help="Authorities that sign the replicas' certificates."),
+    _setting(
+        "bootstrap",
+        is_flag=True,
+        default=None,
+        help="Let a new cluster begin with a majority of its replicas. Only for the first start "
+        "of one of which not all can be there; by default it waits for all.",
+    ),
+    _setting(
+        "durability",
+        type=click.Choice(["fsync", "os"]),
+        help="When a write counts as stored: once the disk has it (fsync), or once the operating "
+        "system has it (os): faster, but machines that lose power may lose writes that were "
+        "acknowledged.  [default: fsync]",
+    ),
     _setting("election-timeout-ms", type=click.IntRange(100, 60_000), help="[default: 500]"),
     _setting("heartbeat-ms", type=click.IntRange(10, 10_000), help="[default: 100]"),
     _setting("snapshot-entries", type=click.IntRange(min=1), help="[default: 10000]"),
@@ -128,6 +149,7 @@ def _text(value: Any) -> Any:
 
 
 def _settings(given: dict[str, Any]) -> Any:
+    from agentkeeper.consensus.config import Durability  # noqa: PLC0415
     from agentkeeper.server.config import (  # noqa: PLC0415
         ADDR,
         ALONE,
@@ -148,6 +170,11 @@ def _settings(given: dict[str, Any]) -> Any:
         advertise_addr=given.get("advertise_addr") or "",
         raft_bind=given.get("raft_bind") or "",
         raft_secret_file=given.get("raft_secret_file"),
+        raft_tls_cert=given.get("raft_tls_cert"),
+        raft_tls_key=given.get("raft_tls_key"),
+        raft_tls_ca=given.get("raft_tls_ca"),
+        durability=Durability(given.get("durability") or Durability.FSYNC),
+        bootstrap=bool(given.get("bootstrap")),
         election_timeout_ms=given.get("election_timeout_ms") or 500,
         heartbeat_ms=given.get("heartbeat_ms") or 100,
         snapshot_entries=given.get("snapshot_entries") or 10_000,

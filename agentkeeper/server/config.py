@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from agentkeeper.consensus.config import Durability, TlsFiles
 from agentkeeper.core import limits
 
 ADDR: Final = "0.0.0.0:7070"
@@ -17,6 +18,7 @@ METRICS_ADDR: Final = "0.0.0.0:9090"
 ALONE: Final = "alone"
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PORT_DIGITS: Final = 16
+_TLS: Final = "--raft-tls-cert, --raft-tls-key and --raft-tls-ca"
 
 
 class ConfigError(Exception):
@@ -67,6 +69,13 @@ class Settings:
     raft_bind: str = ""
     """Where to listen for the other replicas; empty: this replica's own entry in `peers`."""
     raft_secret_file: Path | None = None
+    raft_tls_cert: Path | None = None
+    raft_tls_key: Path | None = None
+    raft_tls_ca: Path | None = None
+    """PEM files for the links between replicas: see `TlsFiles`."""
+    durability: Durability = Durability.FSYNC
+    bootstrap: bool = False
+    """Whether a new cluster may begin with a majority of its replicas, instead of with all."""
     election_timeout_ms: int = 500
     heartbeat_ms: int = 100
     snapshot_entries: int = 10_000
@@ -95,6 +104,37 @@ class Settings:
             raise ConfigError("--raft-secret-file: holds fewer than 16 characters")
         return secret
 
+    def raft_tls(self) -> TlsFiles | None:
+        """The files for mutual TLS between the replicas. Raises `ConfigError`."""
+        given = {
+            "--raft-tls-cert": self.raft_tls_cert,
+            "--raft-tls-key": self.raft_tls_key,
+            "--raft-tls-ca": self.raft_tls_ca,
+        }
+        paths = [path for path in given.values() if path is not None]
+        if not paths:
+            return None
+        for setting, path in given.items():
+            if path is None:
+                raise ConfigError(f"{setting} is missing: {_TLS} go together")
+            try:
+                path.read_bytes()
+            except OSError as error:
+                raise ConfigError(f"{setting}: {error}") from error
+        certificate, key, authority = paths
+        return TlsFiles(certificate, key, authority)
+
+    def exposed_secrets(self) -> list[tuple[str, Path]]:
+        """Settings whose files are secret but may be read by others than their owner."""
+        return [
+            (setting, path)
+            for setting, path in (
+                ("--raft-secret-file", self.raft_secret_file),
+                ("--raft-tls-key", self.raft_tls_key),
+            )
+            if path is not None and path.stat().st_mode & 0o077
+        ]
+
     def check(self) -> None:
         """Raise `ConfigError` if settings contradict each other."""
         if self.heartbeat_ms * 3 >= self.election_timeout_ms:
@@ -116,9 +156,13 @@ class Settings:
             ("--node-id", "" if self.node_id == ALONE else self.node_id),
             ("--raft-bind", self.raft_bind),
             ("--raft-secret-file", self.raft_secret_file),
+            ("--raft-tls-cert", self.raft_tls_cert),
+            ("--raft-tls-key", self.raft_tls_key),
+            ("--raft-tls-ca", self.raft_tls_ca),
+            ("--bootstrap", self.bootstrap),
         ):
             if value:
-                raise ConfigError(f"{name} needs --peers; a daemon alone has no links")
+                raise ConfigError(f"{name} needs --peers; a daemon alone has no other replicas")
 
     def _check_cluster(self) -> None:
         if self.node_id == ALONE:
@@ -138,12 +182,19 @@ class Settings:
             raise ConfigError("--peers: two replicas have the same address")
         if self.raft_bind:
             addresses.append(Address.parse(self.raft_bind, "--raft-bind"))
-        secret = self.raft_secret()
-        elsewhere = [address for address in addresses if not _is_loopback(address.host)]
-        if elsewhere and secret is None:
+        self._check_links(addresses)
+
+    def _check_links(self, addresses: list[Address]) -> None:
+        secret, tls = self.raft_secret(), self.raft_tls()
+        if secret is not None and tls is not None:
             raise ConfigError(
-                f"--raft-secret-file is needed, as {elsewhere[0]} is not on this machine: "
-                "without a secret whoever reaches the port controls the cluster"
+                f"--raft-secret-file and {_TLS}: links are guarded by one or the other, not by both"
+            )
+        elsewhere = [address for address in addresses if not _is_loopback(address.host)]
+        if elsewhere and secret is None and tls is None:
+            raise ConfigError(
+                f"{_TLS} or --raft-secret-file is needed, as {elsewhere[0]} is not on this "
+                "machine: otherwise whoever reaches the port controls the cluster"
             )
 
 

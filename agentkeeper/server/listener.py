@@ -10,10 +10,12 @@ import structlog
 
 from agentkeeper.consensus.port import Role
 from agentkeeper.core.codec import UnknownEncodingError
+from agentkeeper.server.digests import Digests
 from agentkeeper.server.leadership import Leadership
 from agentkeeper.server.machine import Machine
 from agentkeeper.server.messages import (
     AskIndex,
+    Digest,
     Forward,
     Forwarded,
     MalformedMessageError,
@@ -40,6 +42,7 @@ class LoopListener:
         leadership: Leadership,
         proposer: Proposer,
         reads: ReadRounds,
+        digests: Digests,
         save_snapshot: Callable[[], None],
         fail: Callable[[str], None],
     ) -> None:
@@ -48,6 +51,7 @@ class LoopListener:
         self._leadership = leadership
         self._proposer = proposer
         self._reads = reads
+        self._digests = digests
         self._save_snapshot = save_snapshot
         self._fail = fail
 
@@ -90,5 +94,7 @@ class LoopListener:
                 self._reads.answer(sender_id, message)
             elif isinstance(message, TellIndex):
                 self._reads.told(message)
+            elif isinstance(message, Digest):
+                self._digests.told(sender_id, message)
         except (MalformedMessageError, UnknownEncodingError) as error:
             log.warning("message dropped", sender=sender_id, error=str(error))

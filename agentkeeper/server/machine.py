@@ -6,6 +6,7 @@ Owned by the event loop's thread, so whoever reads the state there sees it betwe
 from __future__ import annotations
 
 import asyncio
+import gc
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -131,7 +132,7 @@ class Machine:
 
     async def _restore(self, entry: _Entry) -> None:
         try:
-            state, index = await asyncio.to_thread(snapshot.restore, entry.payload)
+            state, index = await asyncio.to_thread(_read, entry.payload)
             self.state = state
             self._advance(max(index, entry.index))
             for observe in self.on_restored:
@@ -153,3 +154,17 @@ class Machine:
     def _fail(self, reason: str) -> None:
         self._failed = True
         self.on_failure(reason)
+
+
+def _read(payload: bytes) -> tuple[State, int]:
+    """Read a snapshot without collecting garbage, of which it makes none.
+
+    The collector would go through all the new records again and again, and stop every thread for
+    as long; then they are put out of its sight, as records form no cycles.
+    """
+    gc.disable()
+    try:
+        return snapshot.restore(payload)
+    finally:
+        gc.freeze()
+        gc.enable()

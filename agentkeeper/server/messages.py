@@ -1,7 +1,7 @@
 """What replicas say to each other beside Raft, over the same authenticated links.
 
 A follower forwards commands to the leader and asks it for read indexes; each request carries a
-number that its answer repeats.
+number that its answer repeats. All tell each other the digests of their states.
 """
 
 from __future__ import annotations
@@ -38,13 +38,23 @@ class TellIndex(NamedTuple):
     read_index: int | None
 
 
-Message = Forward | Forwarded | AskIndex | TellIndex
-_KINDS: tuple[type[Any], ...] = (Forward, Forwarded, AskIndex, TellIndex)
+class Digest(NamedTuple):
+    """The hex digest of the sender's state as of the entry at a log index."""
+
+    log_index: int
+    digest: str
+    answers: bool
+    """Whether it answers one that differs; if so, it is not answered itself."""
+
+
+Message = Forward | Forwarded | AskIndex | TellIndex | Digest
+_KINDS: tuple[type[Any], ...] = (Forward, Forwarded, AskIndex, TellIndex, Digest)
 _FIELDS: tuple[tuple[type[Any] | tuple[type[Any], ...], ...], ...] = (
     (int, bytes),
     (int, bool),
     (int,),
     (int, (int, type(None))),
+    (int, str, bool),
 )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from agentkeeper.core import limits
 from agentkeeper.core.state import State
 
 
@@ -30,13 +32,40 @@ class _StateGauges(Collector):
         )
 
 
-class Metrics:
-    """Counts calls and renders everything in Prometheus' text format."""
+class _Refusals(Collector):
+    """What the engine has dropped on the links between replicas, read when somebody asks."""
 
-    def __init__(self, state: Callable[[], State]) -> None:
+    def __init__(self, refused: Callable[[], Mapping[str, int]]) -> None:
+        self._refused = refused
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Read the counts, those of too many reasons together."""
+        tally: Tally[str] = Tally()
+        for number, (reason, count) in enumerate(sorted(self._refused().items())):
+            tally[reason if number < limits.REFUSAL_REASONS else "other"] += count
+        family = CounterMetricFamily(
+            "agentkeeper_raft_refused",
+            "Connections and messages of replicas that were refused, by reason",
+            labels=["reason"],
+        )
+        for reason, count in tally.items():
+            family.add_metric([reason], count)
+        yield family
+
+
+class Metrics:
+    """Counts calls and renders everything in Prometheus' text format.
+
+    `state` and `refused`, what the engine has dropped by reason, are read when somebody asks.
+    """
+
+    def __init__(
+        self, state: Callable[[], State], refused: Callable[[], Mapping[str, int]]
+    ) -> None:
         self._state = state
         self._registry = CollectorRegistry()
         self._registry.register(_StateGauges(state))
+        self._registry.register(_Refusals(refused))
         self._calls = Counter(
             "agentkeeper_rpc",
             "gRPC calls served, by method",

@@ -47,7 +47,8 @@ class Node:
         self._loop = loop
         self._failure = ""
         self._stopping = asyncio.Event()
-        self._engine = RaftEngine(_raft_config(settings))
+        config = _raft_config(settings)
+        self._engine = RaftEngine(config)
         self._stack = Stack(
             node_id=settings.node_id,
             engine=self._engine,
@@ -55,8 +56,11 @@ class Node:
             draw_id=_draw_id,
             draw_attempt=_draw_attempt,
             fail=self._fail,
+            other_ids=config.other_ids,
         )
-        self._metrics = Metrics(lambda: self._stack.machine.state)
+        self._metrics = Metrics(
+            lambda: self._stack.machine.state, lambda: self._engine.status().refused
+        )
         self._http = HttpServer(self._metrics, self.probe_readiness)
         self._rpc = RpcServer(
             self._stack.services(),
@@ -114,6 +118,8 @@ class Node:
 
     async def _start(self) -> None:
         settings = self._settings
+        for setting, path in settings.exposed_secrets():
+            log.warning("others than its owner may read it", setting=setting, path=str(path))
         await asyncio.to_thread(self._engine.start, self._stack.listener)
         await self._start_http()
         if not settings.peers:
@@ -202,6 +208,9 @@ def _raft_config(settings: Settings) -> RaftConfig:
         data_dir=settings.data_dir,
         bind_address=settings.raft_bind or None,
         secret=settings.raft_secret(),
+        tls=settings.raft_tls(),
+        durability=settings.durability,
+        bootstrap=settings.bootstrap,
         election_timeout_ms=(timeout_ms, 2 * timeout_ms),
         heartbeat_ms=settings.heartbeat_ms,
         snapshot_entries=settings.snapshot_entries,

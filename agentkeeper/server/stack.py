@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import structlog
 
 from agentkeeper.consensus.port import Engine, Outcome
 from agentkeeper.core.queue import ToolSet
-from agentkeeper.core.snapshot import pack_snapshot
+from agentkeeper.core.snapshot import Snapshot, pack_snapshot
 from agentkeeper.server import convert
 from agentkeeper.server.agent_index import AgentIndex
 from agentkeeper.server.claims import ClaimWaiters
 from agentkeeper.server.clock import ClusterClock
 from agentkeeper.server.cluster_view import ClusterView, endpoint_of, view_of
+from agentkeeper.server.digests import Digests
 from agentkeeper.server.leadership import TICK_S, Leadership
 from agentkeeper.server.listener import LoopListener
 from agentkeeper.server.machine import Applied, Machine
@@ -47,8 +49,8 @@ class Stack:
     """The state machine, its ways in and out, and the services, on the running event loop.
 
     `clock` is the cluster clock to lead by; `draw_id` and `draw_attempt` are as in `Replica`;
-    `fail` is called, with the reason, when this replica can't go on. The engine is started, with
-    `listener`, and stopped by whoever made it.
+    `fail` is called, with the reason, when this replica can't go on; `other_ids` names the other
+    replicas. The engine is started, with `listener`, and stopped by whoever made it.
     """
 
     def __init__(
@@ -60,10 +62,12 @@ class Stack:
         draw_id: Callable[[], str],
         draw_attempt: Callable[[], int],
         fail: Callable[[str], None],
+        other_ids: Sequence[str] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._engine = engine
         self._fail = fail
+        self._trouble = ""
         self._background: set[asyncio.Task[Any]] = set()
         self.closing = asyncio.Event()
         """Set once this replica refuses new calls."""
@@ -79,6 +83,7 @@ class Stack:
             clock=clock,
             propose_takeover=self._propose_takeover,
         )
+        self._digests = Digests(node_id, other_ids, self.machine, self._send, fail)
         self._hub = WatchHub(self.machine, lambda e: convert.event(e).SerializeToString())
         self.replica = Replica(
             node_id=node_id,
@@ -101,14 +106,16 @@ class Stack:
             self.proposer.applied,
             self.leadership.applied,
             self._observe_events,
+            self._digests.applied,
         ]
-        self.machine.on_restored.append(self._observe_restore)
+        self.machine.on_restored += [self._observe_restore, self._digests.restored]
         self.listener = LoopListener(
             loop=self._loop,
             machine=self.machine,
             leadership=self.leadership,
             proposer=self.proposer,
             reads=self.reads,
+            digests=self._digests,
             save_snapshot=self._save_snapshot,
             fail=fail,
         )
@@ -134,6 +141,8 @@ class Stack:
         """Why linearizable calls can't be served, as far as this replica knows by itself."""
         if self.closing.is_set():
             return "shutting down"
+        if trouble := self._engine.status().trouble:
+            return trouble
         if self.leadership.leader_id is None:
             return "no leader is known"
         if self.leadership.may_lead and not self.leadership.established:
@@ -158,6 +167,8 @@ class Stack:
         """Let what is due fall due, and what was out for too long be handed on again."""
         self.leadership.tick()
         self.proposer.sweep()
+        self._digests.tick()
+        self._tell_trouble()
         since_s = self.leadership.leaderless_since_s
         if not self.closing.is_set():
             lost = since_s is not None and self._loop.time() - since_s > LEADERLESS_CUT_S
@@ -172,6 +183,16 @@ class Stack:
         """Break off what goes on in the background."""
         for task in tuple(self._background):
             task.cancel()
+
+    def _tell_trouble(self) -> None:
+        trouble = self._engine.status().trouble
+        if trouble == self._trouble:
+            return
+        if trouble:
+            log.warning("this replica can't take its full part", reason=trouble)
+        else:
+            log.info("this replica takes its full part now", after=self._trouble)
+        self._trouble = trouble
 
     def _observe_events(self, applied: Applied) -> None:
         if not applied.events:
@@ -201,15 +222,7 @@ class Stack:
 
     def _save_snapshot(self) -> None:
         captured = self.machine.capture()
-
-        async def pack_and_save() -> None:
-            began_s = self._loop.time()
-            data = await asyncio.to_thread(pack_snapshot, captured)
-            self._engine.save_snapshot(captured.log_index, data)
-            took_ms = int((self._loop.time() - began_s) * 1000)
-            log.info("snapshot", index=captured.log_index, bytes=len(data), pack_ms=took_ms)
-
-        self.replica.spawn(pack_and_save())
+        self._engine.save_snapshot(captured.log_index, _pieces(captured))
 
     def _propose_takeover(self, payload: bytes) -> None:
         self._put_into_log(payload, self.leadership.takeover_ended)
@@ -230,3 +243,13 @@ class Stack:
         """Call back on the event loop, unless it is closed already."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, *args)
+
+
+def _pieces(captured: Snapshot) -> Iterator[bytes]:
+    """Pack a snapshot as its pieces are taken, and tell of it at the end."""
+    size_bytes, began_s = 0, time.monotonic()
+    for piece in pack_snapshot(captured):
+        size_bytes += len(piece)
+        yield piece
+    took_ms = int((time.monotonic() - began_s) * 1000)
+    log.info("snapshot", index=captured.log_index, bytes=size_bytes, took_ms=took_ms)

@@ -1,5 +1,7 @@
 """Replicas that share a secret, and one that has another."""
 
+import pytest
+
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.launcher import LocalCluster
 
@@ -25,7 +27,9 @@ def test_replicas_with_one_secret_form_a_cluster(tmp_path, wire):
 
 def test_a_replica_with_another_secret_neither_joins_nor_disturbs(tmp_path, wire):
     friends, stranger = secret_file(tmp_path, "friends"), secret_file(tmp_path, "strangers")
-    cluster = LocalCluster(replicas=3, extra_args=[friends], node_args={"c": [stranger]})
+    cluster = LocalCluster(
+        replicas=3, extra_args=["--bootstrap", friends], node_args={"c": [stranger]}
+    )
     try:
         a, b, c = cluster.nodes.values()
         a.start()
@@ -51,5 +55,19 @@ def test_a_replica_with_another_secret_neither_joins_nor_disturbs(tmp_path, wire
         assert stranger_status.applied_index == 0
         assert c.unready_reason()
         assert c.running
+    finally:
+        cluster.close()
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, True)])
+def test_a_secret_that_others_may_read_is_warned_of(tmp_path, mode, warned):
+    friends = secret_file(tmp_path, "friends")
+    (tmp_path / "friends").chmod(mode)
+    cluster = LocalCluster(replicas=2, extra_args=[friends])
+    try:
+        a = cluster.nodes["a"]
+        a.start()
+        eventually(lambda: a.status() is not None, "the replica")
+        assert ("others than its owner may read it" in a.log_path.read_text()) == warned
     finally:
         cluster.close()

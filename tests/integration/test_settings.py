@@ -51,7 +51,10 @@ WRONG = {
     "peer without a name": (["--peers"], [A, "--peers=127.0.0.1:1", DATA]),
     "peer without a port": (["--peers a"], [A, "--peers=a=127.0.0.1,b=127.0.0.1:1", DATA]),
     "one address twice": (["--peers"], [A, "--peers=a=127.0.0.1:1,b=127.0.0.1:1", DATA]),
-    "peers elsewhere without secret": (["--raft-secret-file"], [A, ELSEWHERE, DATA]),
+    "peers elsewhere without secret or TLS": (
+        ["--raft-secret-file", "--raft-tls-cert"],
+        [A, ELSEWHERE, DATA],
+    ),
     "listening elsewhere without secret": (
         ["--raft-secret-file"],
         [A, PEERS, "--raft-bind=0.0.0.0:{port}", DATA],
@@ -69,6 +72,28 @@ WRONG = {
         [A, ELSEWHERE, "--raft-secret-file={tmp}/short", DATA],
     ),
     "secret without peers": (["--raft-secret-file"], ["--raft-secret-file={tmp}/short", DATA]),
+    "secret and TLS": (
+        ["--raft-secret-file", "--raft-tls-cert", "not by both"],
+        [
+            *(A, PEERS, DATA, "--raft-secret-file={tmp}/secret"),
+            *("--raft-tls-cert={tmp}/short", "--raft-tls-key={tmp}/short"),
+            "--raft-tls-ca={tmp}/short",
+        ],
+    ),
+    "certificate without key": (
+        ["--raft-tls-key"],
+        [A, PEERS, DATA, "--raft-tls-cert={tmp}/short", "--raft-tls-ca={tmp}/short"],
+    ),
+    "no certificate file": (
+        ["--raft-tls-cert", "{tmp}/none"],
+        [
+            *(A, PEERS, DATA, "--raft-tls-cert={tmp}/none"),
+            *("--raft-tls-key={tmp}/short", "--raft-tls-ca={tmp}/short"),
+        ],
+    ),
+    "TLS without peers": (["--raft-tls-cert"], [DATA, "--raft-tls-cert={tmp}/short"]),
+    "bootstrap without peers": (["--bootstrap"], ["--bootstrap", DATA]),
+    "unknown durability": (["--durability", "paper"], ["--durability=paper", DATA]),
     "bind without peers": (["--raft-bind"], ["--raft-bind=127.0.0.1:{port}", DATA]),
     "addr without a port": (["--addr"], ["--addr=127.0.0.1", DATA]),
     "addr beyond the ports": (["--addr", "70000"], ["--addr=127.0.0.1:70000", DATA]),
@@ -92,6 +117,7 @@ WRONG = {
 @pytest.mark.parametrize("case", sorted(WRONG))
 def test_wrong_settings_are_refused_before_anything_starts(case, ports, tmp_path):
     (tmp_path / "short").write_text("short")
+    (tmp_path / "secret").write_text("the secret of all who are friends")
     (tmp_path / "unknown.toml").write_text('adress = "127.0.0.1:1"\n')
     (tmp_path / "broken.toml").write_text("= = =\n")
     (tmp_path / "type.toml").write_text('election-timeout-ms = "soon"\n')
