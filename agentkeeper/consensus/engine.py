@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import threading
 import uuid
@@ -19,11 +18,11 @@ from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.disk import Disk
 from agentkeeper.consensus.internals import IntegrityError, now_s
 from agentkeeper.consensus.open_requests import OpenRequests
+from agentkeeper.consensus.picture import Picture
 from agentkeeper.consensus.port import (
     EngineStatus,
     Listener,
     Outcome,
-    PeerStatus,
     Role,
     StartError,
 )
@@ -89,7 +88,7 @@ class RaftEngine:
         self._stopping = False
         self._ended = False
         self._end_lock = threading.Lock()
-        self._status = EngineStatus(config.node_id, Role.FOLLOWER, 0, None, 0, 0, 0, {})
+        self._picture = Picture()
 
     # --- life ------------------------------------------------------------------------------------
     def start(self, listener: Listener) -> None:
@@ -158,8 +157,8 @@ class RaftEngine:
             self._opened.close()  # goes on after a step that fails
         except Exception:
             logger.exception("the Raft engine could not be closed cleanly")
-        self._status = dataclasses.replace(
-            self._status, role=Role.FOLLOWER, leader_id=None, peers={}
+        self._picture = self._picture._replace(
+            role=Role.FOLLOWER, leader=None, linked=frozenset(), match_index=None
         )
         self._drain()
         self._open.end()
@@ -263,11 +262,10 @@ class RaftEngine:
 
     def send(self, node_id: str, payload: bytes) -> bool:
         """Implement `Engine.send`."""
-        peer, raft = self._status.peers.get(node_id), self._raft
+        node, raft = self._nodes.get(node_id), self._raft
         size = len(payload)
-        if peer is None or raft is None or not peer.connected or self._ended:
+        if raft is None or node not in self._picture.linked or self._ended:
             return False
-        node = self._nodes[node_id]
         if size > limits.MAX_PAYLOAD_BYTES or not raft.takes_payloads(node):
             return False
         if not self._message_budget.take(size):
@@ -287,7 +285,9 @@ class RaftEngine:
 
     def status(self) -> EngineStatus:
         """Implement `Engine.status`."""
-        return self._status
+        others = [self._nodes[node_id] for node_id in self._config.other_ids]
+        refused = {} if self._raft is None else dict(self._raft.refused)
+        return self._picture.status(self._config.node_id, others, refused)
 
     # --- snapshots -------------------------------------------------------------------------------
     def save_snapshot(self, index: int, snapshot: Iterable[bytes]) -> None:
@@ -360,25 +360,20 @@ class RaftEngine:
             raise _StoppedError(f"the listener failed in {callback.__name__}: {error!r}") from error
 
     def _publish(self) -> None:
+        """Note how things stand, in few steps: this is on the way of every proposal."""
         raft = self._running()
-        linked = raft.linked
-        self._status = EngineStatus(
-            node_id=self._config.node_id,
+        self._picture = Picture(
             role=raft.role,
             term=raft.term,
-            leader_id=None if raft.leader is None else str(raft.leader.id),
+            leader=raft.leader,
             commit_index=raft.commit_index,
             delivered_index=raft.delivered_index,
             last_log_index=raft.last_index,
-            peers={
-                str(node.id): PeerStatus(
-                    connected=node in linked,
-                    match_index=raft.peers[node].match_index if raft.leads else None,
-                )
-                for node in raft.others
-            },
             durable_index=raft.durable_index,
             voter=raft.votes,
             trouble=raft.trouble,
-            refused=dict(raft.refused),
+            linked=frozenset(raft.linked),
+            match_index=tuple(raft.peers[node].match_index for node in raft.others)
+            if raft.leads
+            else None,
         )

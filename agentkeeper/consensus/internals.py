@@ -45,6 +45,8 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
         """Term, vote and standing, kept on disk."""
         self.incarnation = storage.incarnation
         """Drawn when the data folder was made."""
+        self.others = sorted(others, key=lambda node: str(node.id))
+        """The other replicas, in the order of their ids."""
         self._pipe_lock = threading.Lock()
         self._pipe_open = True
         if len(self.log) == 0:
@@ -249,11 +251,6 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
         return cast("dict[Node, float]", self._SyncObj__lastResponseTime)
 
     # --- peers -------------------------------------------------------------------------------
-    @property
-    def others(self) -> list[Node]:
-        """The other replicas, in the order of their ids."""
-        return sorted(self._SyncObj__otherNodes, key=lambda node: cast(str, node.id))
-
     @property
     def majority(self) -> int:
         """Number of replicas, this one included, that make a majority."""

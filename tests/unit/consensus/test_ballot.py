@@ -158,7 +158,7 @@ def test_whenever_the_power_is_cut_it_is_old_or_new_and_never_old_again() -> Non
 
 
 def test_reading_it_never_leaves_two_torn_copies() -> None:
-    for seed in range(100):
+    for seed in range(1000):
         disk = SimulatedDisk(random.Random(seed))
         ballot = Ballot.create(disk, voter=True)
         ballot.store(term=3, vote="b", founders=FOUNDERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import threading
@@ -54,7 +55,9 @@ def test_replicas_find_each_other_and_talk(
         own = "a" if source is a else "b"
         sent = [{"n": number} for number in range(300)] + [LARGE, {"n": "last"}]
         assert all(source.send(to, message) for message in sent)
+        began = world.clock.now
         world.until(lambda k=sink, own=own: {"n": "last"} in k.received(own))
+        assert world.clock.now - began < SILENCE_S / 4, "no keep-alive had to push the rest"
         assert sink.received(own) == sent
         assert source.transport.unsent_bytes(source.nodes[to]) == 0
     assert not a.transport.refused
@@ -187,13 +190,8 @@ def test_a_peer_that_does_not_read_is_dropped_in_the_end(
     monkeypatch.setattr(limits, "MAX_LINK_BUFFER_BYTES", 2**23)
     a = world.start("a")
     peer = RawPeer(world, "a", PlainChannel(party("b", "a"))).introduced()
-    for _ in range(3):
-        peer.send(peer.channel.seal(b""))
-        world.pass_time(0.9 * SILENCE_S)
     while a.send("b", LARGE):
         world.step()
-    world.pass_time(0.05 * SILENCE_S)
-    assert a.events == [("up", "b")], "a peer that had nothing to read was not slow to read it"
     unsent = a.transport.unsent_bytes(a.nodes["b"])
     assert 2**23 < unsent <= 2**23 + len(encode(LARGE)) + 4
     assert a.transport.refused == {"unsent": 1}
@@ -204,6 +202,23 @@ def test_a_peer_that_does_not_read_is_dropped_in_the_end(
     assert a.events == [("up", "b"), ("down", "b")]
     assert a.transport.refused == {"unsent": 1, "stuck": 1}
     assert a.transport.unsent_bytes(a.nodes["b"]) == 0
+    peer.socket.close()
+
+
+def test_a_peer_that_had_nothing_to_read_is_given_its_time(world: World) -> None:
+    a = world.start("a")
+    peer = RawPeer(world, "a", PlainChannel(party("b", "a"))).introduced()
+    for _ in range(3):
+        peer.send(peer.channel.seal(b""))
+        world.pass_time(0.9 * SILENCE_S)
+    filled = a.transport._links["b"]
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled._socket.send(bytes(2**20))
+    assert a.send("b", {"n": 1})
+    assert a.transport.unsent_bytes(a.nodes["b"])
+    filled.check(SILENCE_S)
+    assert a.events == [("up", "b")]
     peer.socket.close()
 
 
