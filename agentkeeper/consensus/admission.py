@@ -41,6 +41,9 @@ class Admission(Replication):
 
     def on_admit(self, node: Node, message: Admit) -> None:
         """Vote from now on, if all that the leader asks for is stored here."""
-        current = message.term == self.term and node == self.leader
-        if current and not self.votes and self.durable_index >= message.index:
+        if self.votes:
+            self.introduce(node)  # it has not heard yet
+        elif (message.term, node) == (self.term, self.leader) and (
+            self.durable_index >= message.index
+        ):
             self.admitted()

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agentkeeper.consensus import limits
+
 
 class Durability(enum.StrEnum):
     """When an entry counts as stored on a replica."""
@@ -64,6 +66,11 @@ class RaftConfig:
 
     def __post_init__(self) -> None:
         low, high = self.election_timeout_ms
+        if len(self.peers) > limits.MAX_REPLICAS:
+            raise ValueError(f"a cluster has at most {limits.MAX_REPLICAS} replicas")
+        long = [node_id for node_id in self.member_ids if len(node_id) > limits.MAX_NAME_CHARS]
+        if long:
+            raise ValueError(f"node id {long[0]!r} is longer than {limits.MAX_NAME_CHARS}")
         if self.peers and self.node_id not in self.peers:
             raise ValueError(
                 f"node id {self.node_id!r} is not among the peers {sorted(self.peers)}"

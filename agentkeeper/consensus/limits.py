@@ -16,7 +16,7 @@ MAX_OPEN_PROPOSAL_BYTES: Final = 64 * 2**20
 MAX_OPEN_READS: Final = 65536
 """Read rounds asked for and not yet answered; the next one is answered None."""
 
-MAX_REPLICAS: Final = 9
+MAX_REPLICAS: Final = 16
 """Replicas that a cluster may have begun with."""
 
 MAX_NAME_CHARS: Final = 64

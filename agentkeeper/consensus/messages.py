@@ -100,7 +100,7 @@ class Standing(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """The first message on every link, and again whenever what it says changes."""
+    """The first message on every link, and again once the replica votes."""
 
     incarnation: str
     """Drawn when the replica's data folder was made: another one means another, empty disk."""

@@ -24,7 +24,7 @@ READY_TIMEOUT_S = 30.0
 POLL_S = 0.05
 HOST = "127.0.0.1"
 LAYOUT_FILE = "cluster.json"
-MAX_REPLICAS = len(string.ascii_lowercase)
+MAX_REPLICAS = 16
 
 
 class LocalCluster:

@@ -44,7 +44,7 @@ class OwedCommands:
     def __init__(
         self,
         submit: Callable[[Body, Caller], Awaitable[Result]],
-        background: set[asyncio.Task[Any]],
+        background: dict[asyncio.Task[Any], None],
     ) -> None:
         self._submit = submit
         self._background = background
@@ -70,11 +70,11 @@ class OwedCommands:
             self._under_way += 1
             owed = self._waiting.popleft()
             task = asyncio.get_running_loop().create_task(self._settle(owed))
-            self._background.add(task)
+            self._background[task] = None
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
+        self._background.pop(task, None)
         self._under_way -= 1
         if task.cancelled():
             self._waiting.clear()  # this replica stops

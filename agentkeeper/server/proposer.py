@@ -19,7 +19,7 @@ import structlog
 from agentkeeper.consensus.port import Outcome
 from agentkeeper.core import limits
 from agentkeeper.core.codec import fingerprint, pack, pack_batch, pack_commands, unpack_commands
-from agentkeeper.core.commands import Batch, Command, OpenSession
+from agentkeeper.core.commands import Batch, Body, Command, OpenSession
 from agentkeeper.core.records import Result
 from agentkeeper.core.refusals import number_reused
 from agentkeeper.server.errors import outcome_unknown, overloaded, refused, unavailable
@@ -124,7 +124,7 @@ class Proposer:
         if key in self._pending:
             # A retry that overtook its first attempt on this replica: both get the one answer.
             pending = self._pending[key]
-            if fingerprint(pending.command.body) != fingerprint(command.body):
+            if not _same(pending.command.body, command.body):
                 raise refused(number_reused(command.number))
         elif len(self._pending) >= limits.PENDING_COMMANDS:
             raise overloaded(f"{limits.PENDING_COMMANDS} commands are under way on this replica")
@@ -150,8 +150,12 @@ class Proposer:
     def applied(self, applied: Applied) -> None:
         """Answer the commands of this replica that an entry decided."""
         for command, result in zip(applied.batch.commands, applied.results, strict=True):
-            pending = self._pending.pop(key_of(command), None)
-            if pending is not None and not pending.decided.done():
+            key = key_of(command)
+            pending = self._pending.get(key)
+            if pending is None or not _same(pending.command.body, command.body):
+                continue  # another request under its number, made elsewhere: its own turn comes
+            del self._pending[key]
+            if not pending.decided.done():
                 pending.decided.set_result(result)
 
     def lead(self) -> None:
@@ -320,3 +324,7 @@ class Proposer:
                 size -= pending.size
                 batch.append(pending)
         return batch
+
+
+def _same(one: Body, other: Body) -> bool:
+    return one == other or fingerprint(one) == fingerprint(other)

@@ -36,20 +36,21 @@ class Notices:
     """Wakes whoever waits for something to happen to a subject."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, dict[asyncio.Event, None]] = {}  # in the order of their coming
 
     @contextlib.contextmanager
     def about(self, *subjects: str) -> Iterator[asyncio.Event]:
         """An event that is set when something happens to any of `subjects`."""
         event = asyncio.Event()
+        subjects = tuple(dict.fromkeys(subjects))  # a lease may have its agent's name
         for subject in subjects:
-            self._waiting.setdefault(subject, set()).add(event)
+            self._waiting.setdefault(subject, {})[event] = None
         try:
             yield event
         finally:
             for subject in subjects:
                 waiting = self._waiting[subject]
-                waiting.discard(event)
+                del waiting[event]
                 if not waiting:
                     del self._waiting[subject]
 
@@ -90,7 +91,7 @@ class Replica:
     draw_attempt: Callable[[], int]
     leader_known: Callable[[], bool]
     closing: asyncio.Event
-    background: set[asyncio.Task[Any]]
+    background: dict[asyncio.Task[Any], None]
     turns: Turns
     owed: OwedCommands = field(init=False)
     _alarms: Alarms[_Alarm] = field(init=False)
@@ -173,8 +174,8 @@ class Replica:
                 await work
 
         task = asyncio.get_running_loop().create_task(run())
-        self.background.add(task)
-        task.add_done_callback(self.background.discard)
+        self.background[task] = None
+        task.add_done_callback(lambda ended: self.background.pop(ended, None))
 
     @contextlib.asynccontextmanager
     async def session_of(self, caller: Caller) -> AsyncIterator[Caller]:

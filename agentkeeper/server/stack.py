@@ -68,7 +68,7 @@ class Stack:
         self._engine = engine
         self._fail = fail
         self._trouble = ""
-        self._background: set[asyncio.Task[Any]] = set()
+        self._background: dict[asyncio.Task[Any], None] = {}
         self.closing = asyncio.Event()
         """Set once this replica refuses new calls."""
         self.turns = Turns()

@@ -1,4 +1,4 @@
-"""Random partitions, crashes, slow links and snapshots against the real engine."""
+"""Random partitions, crashes, slow links, snapshots and bad disks against the real engine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from raft_world import SmallSegments, World, world
 from agentkeeper.consensus import limits, storage
 
 
-def disturb(made: World, rng: random.Random, crashes: bool) -> None:
+def disturb(made: World, rng: random.Random) -> None:
     event, victim = rng.random(), rng.choice(made.ids)
     if event < 0.35:
         made.network.cut(victim, rng.choice([peer for peer in made.ids if peer != victim]))
-    elif event < 0.7 or not crashes:
+    elif event < 0.7:
         for one, other in itertools.combinations(made.ids, 2):
             if rng.random() < 0.7:
                 made.network.connect(one, other)
@@ -36,7 +36,7 @@ def restart_some(made: World, rng: random.Random) -> None:
             made.start(peer)
 
 
-def disturb_disks(made: World, rng: random.Random, crashes: bool) -> None:
+def disturb_disks(made: World, rng: random.Random) -> None:
     event, victim = rng.random(), rng.choice(made.ids)
     running = victim in made.engines
     if event < 0.25 and running:
@@ -54,7 +54,7 @@ def disturb_disks(made: World, rng: random.Random, crashes: bool) -> None:
     elif event < 0.65 and running and made.wiped is None:
         made.crash(victim, wipe=True)
     else:
-        disturb(made, rng, crashes)
+        disturb(made, rng)
     restart_some(made, rng)
 
 
@@ -62,8 +62,7 @@ def fuzz(
     made: World,
     seed: int,
     for_s: float = 15.0,
-    crashes: bool = True,
-    disturb: Callable[[World, random.Random, bool], None] = disturb,
+    disturb: Callable[[World, random.Random], None] = disturb,
 ) -> None:
     rng = random.Random(seed)
     for one, other in itertools.permutations(made.ids, 2):
@@ -81,7 +80,7 @@ def fuzz(
             made.read(rng.choice(live))
         if made.time_s > next_event_s:
             next_event_s = made.time_s + rng.uniform(0.2, 2.0)
-            disturb(made, rng, crashes)
+            disturb(made, rng)
         made.step()
     heal(made)
 

@@ -126,6 +126,82 @@ def test_a_replica_whose_disk_was_emptied_catches_up(tmp_path: Path, snapshot_en
         assert not made.violations
 
 
+def test_an_emptied_replica_elects_nobody_who_lacks_what_it_had_vouched_for(
+    tmp_path: Path,
+) -> None:
+    with world(tmp_path) as made:
+        leader = running(made)
+        made.run(1.0)
+        emptied, late = (peer for peer in made.ids if peer != leader)
+        made.isolate(late)
+        kept = made.propose(leader)
+        made.run(0.5)
+        assert kept.outcomes == [Outcome.COMMITTED]
+        made.isolate(leader)
+        made.crash(emptied, wipe=True)
+        made.start(emptied)
+        made.network.connect(emptied, late)
+        assert not made.run(10.0, lambda: made.leader() not in (None, leader))
+        made.connect_all()
+        made.elect()
+        assert made.run(3.0, lambda: made.raft(emptied).votes)
+        assert made.run(1.0, lambda: len({str(one.state) for one in made.recorders.values()}) == 1)
+        made.check_end()
+        assert not made.violations
+
+
+def test_an_emptied_leader_comes_back_as_a_learner_and_then_votes(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        emptied = running(made)
+        made.propose(emptied)
+        made.run(1.0)
+        made.crash(emptied, wipe=True)
+        made.start(emptied)
+        assert not made.raft(emptied).votes
+        made.connect_all()
+        assert made.run(3.0, lambda: made.raft(emptied).votes)
+        other = next(peer for peer in made.ids if peer not in (emptied, made.leader()))
+        made.crash(other)
+        needed = made.propose(made.elect())
+        made.run(1.0)
+        assert needed.outcomes == [Outcome.COMMITTED]
+
+
+def test_a_power_cut_on_all_at_once_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    with world(tmp_path, snapshot_entries=30) as made:
+        leader = running(made)
+        for _ in range(100):
+            made.propose(leader)
+            made.step()
+        for node_id in made.ids:
+            made.crash(node_id, power_cut=True)
+        made.start()
+        made.connect_all()
+        made.propose(made.elect())
+        made.run(3.0)
+        made.check_end()
+        assert not made.violations
+        assert made.acknowledged_index > 90
+
+
+def test_a_leader_whose_disk_is_full_hands_over_and_follows_again_once_it_has_room(
+    tmp_path: Path,
+) -> None:
+    with world(tmp_path) as made:
+        old = running(made)
+        made.run(1.0)
+        made.disks[old].capacity_bytes = made.disks[old].used_bytes
+        made.propose(old)
+        assert made.run(0.5, lambda: made.leader() not in (None, old))
+        needed = made.propose(made.elect())
+        assert made.run(0.5, lambda: needed.outcomes == [Outcome.COMMITTED])
+        made.disks[old].capacity_bytes = None
+        assert made.run(1.0, lambda: not made.engines[old].status().trouble)
+        made.run(1.0)
+        made.check_end()
+        assert not made.violations
+
+
 @pytest.mark.parametrize("stall_s", [0.3, 0.6, 3.0])
 def test_a_machine_that_stood_still_keeps_its_leader(tmp_path: Path, stall_s: float) -> None:
     with world(tmp_path) as made:

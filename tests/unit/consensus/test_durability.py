@@ -44,6 +44,12 @@ def test_a_follower_vouches_after_the_flush(replica: Replica) -> None:
     assert (to, reply["success"], reply["next_node_idx"]) == ("b", True, 4)
 
 
+def test_what_a_step_waited_for_is_vouched_for_in_that_step(replica: Replica) -> None:
+    replica.raft._poller.poll = lambda timeout: replica.receive_append("b", 1, (1, 0), 1)
+    ((to, reply),) = replica.step()
+    assert (to, reply["success"], reply["next_node_idx"]) == ("b", True, 3)
+
+
 def test_what_a_follower_vouches_for_survives_a_power_cut(make: Make) -> None:
     for operations in range(10):
         replica = make()

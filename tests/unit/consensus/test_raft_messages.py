@@ -90,7 +90,7 @@ def test_a_bare_heartbeat_says_nothing_about_the_log() -> None:
         INTRODUCTION | {"founders": [("a", "of a")]},
         INTRODUCTION | {"founders": {"a": 1}},
         INTRODUCTION | {"founders": {1: "of a"}},
-        INTRODUCTION | {"founders": {str(number): "x" for number in range(10)}},
+        INTRODUCTION | {"founders": {str(number): "x" for number in range(17)}},
     ],
 )
 def test_everything_else_is_ignored(raw: object) -> None:

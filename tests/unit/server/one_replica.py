@@ -45,7 +45,7 @@ class OneReplica:
             draw_attempt=self._draw_attempt,
             leader_known=lambda: True,
             closing=asyncio.Event(),
-            background=set(),
+            background={},
             turns=turns,
         )
         self.machine.on_applied += [proposer.applied, self._observe]

@@ -26,7 +26,7 @@ class World:
         self.gate.set()
         self.tries: list[int] = []
         self.settled: list[int] = []
-        self.background: set[asyncio.Task[Any]] = set()
+        self.background: dict[asyncio.Task[Any], None] = {}
         self.owed = OwedCommands(self._submit, self.background)
 
     async def _submit(self, body: Body, caller: Caller) -> Result:

@@ -6,8 +6,8 @@ import pytest
 
 from agentkeeper.consensus.port import Outcome
 from agentkeeper.core import limits, refusals
-from agentkeeper.core.codec import pack_commands, unpack_commands
-from agentkeeper.core.commands import Command, CreateTask, Heartbeat
+from agentkeeper.core.codec import pack_batch, pack_commands, unpack_commands
+from agentkeeper.core.commands import Batch, Command, CreateTask, Heartbeat
 from agentkeeper.core.records import DONE, Refused
 from agentkeeper.server import proposer as module
 from agentkeeper.server.errors import CallError
@@ -82,6 +82,21 @@ async def test_a_follower_forwards_and_answers_when_it_has_applied_the_entry() -
     assert leader.sent == [("a", Forwarded(message.number, True))]
     around.apply(leader.batches[0])
     assert await waiting == DONE
+
+
+async def test_another_request_under_the_same_number_does_not_answer_it() -> None:
+    # Made through another replica, and applied here only after this one was submitted.
+    around = Around()
+    around.proposer.follow("b")
+    waiting = around.submit(command(1))
+    await settle()
+    other = command(1)._replace(body=Heartbeat("somebody-else"))
+    around.apply(pack_batch(Batch(1, 1, (other,))), DONE)
+    await settle()
+    assert not waiting.done()
+    refusal = refusals.number_reused(1)
+    around.apply(pack_batch(Batch(1, 1, (command(1),))), refusal)
+    assert await waiting == refusal
 
 
 async def test_a_lost_forward_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.errors import CallError
-from agentkeeper.server.replica import Replica
+from agentkeeper.server.replica import Notices, Replica
 from agentkeeper.server.turns import Turns
 
 from .helpers import Log, settle, soon
@@ -42,7 +42,7 @@ def replica(log: Log, found: int = 0) -> Replica:
         draw_attempt=lambda: 1,
         leader_known=lambda: True,
         closing=asyncio.Event(),
-        background=set(),
+        background={},
         turns=Turns(),
     )
 
@@ -71,3 +71,13 @@ async def test_a_read_that_can_not_be_served_in_time_is_definitely_unavailable()
     with pytest.raises(CallError) as caught:
         await replica(Log(), found=3).read(Caller(deadline_s=soon(0.01)))
     assert (caught.value.code, caught.value.definite) == ("UNAVAILABLE", True)
+
+
+async def test_news_about_a_lease_that_has_its_agents_name() -> None:
+    notices = Notices()
+    with notices.about("same", "same") as news:
+        notices.tell("same")
+        assert news.is_set()
+    with notices.about("same") as news:
+        notices.tell_all()
+        assert news.is_set()
