@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from agentkeeper.consensus.raft import HardenedRaft
 from agentkeeper.consensus.snapshots import SnapshotStore
 from agentkeeper.consensus.storage import DataFolder, Storage, open_storage
 from agentkeeper.consensus.transport import LinkSettings, NoTransport, PeerNode, PeerTransport
+
+logger = logging.getLogger(__name__)
 
 RaftFactory = Callable[..., HardenedRaft]
 
@@ -47,6 +50,11 @@ def make_raft(
     else:
         storage = open_storage(disk, config, draw_incarnation)
     opened.callback(storage.close)
+    if config.bootstrap and not storage.is_new:
+        logger.warning(
+            "bootstrap is for the first start of a cluster only: take the setting away, or this "
+            "replica may begin another cluster should it ever lose its disk"
+        )
     snapshots = SnapshotStore(disk, post)
     opened.callback(snapshots.close)
     others = [nodes[node_id] for node_id in config.other_ids]

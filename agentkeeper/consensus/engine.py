@@ -16,7 +16,7 @@ from agentkeeper.consensus import limits
 from agentkeeper.consensus.assembly import RaftFactory, make_raft
 from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.disk import Disk
-from agentkeeper.consensus.internals import IntegrityError, now_s
+from agentkeeper.consensus.internals import IntegrityError, StorageError, now_s
 from agentkeeper.consensus.open_requests import OpenRequests
 from agentkeeper.consensus.picture import Picture
 from agentkeeper.consensus.port import (
@@ -114,16 +114,18 @@ class RaftEngine:
                 raft_factory=self._raft_factory,
                 disk=self._disk,
                 draw_incarnation=self._draw_incarnation,
-                post=self._post,
+                post=self._post_own,
                 delivery=self,
                 opened=self._opened,
             )
             self._raft.restore_stored()
         except StartError:
             self._end()
+            self._close()
             raise
         except Exception as error:
             self._end()
+            self._close()
             what = "stored snapshot cannot be restored"
             if not isinstance(error, _StoppedError):
                 what = "Raft engine cannot start"
@@ -133,12 +135,13 @@ class RaftEngine:
 
     def stop(self) -> None:
         """Implement `Engine.stop`. A leadership transfer under way is finished first."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            self._stopping = True
+        self._stopping = True
+        if self._thread is None:
+            self._end()
+            self._close()
+        elif self._thread is not threading.current_thread():
             self._wake()
-            thread.join()
-        self._end()
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._ended:
@@ -146,22 +149,27 @@ class RaftEngine:
             self.step(_LONGEST_WAIT_S)
             if stopping and not self._running().transferring:
                 break
+        self._end()
+        self._close()
 
     def _end(self) -> None:
-        """Close everything and answer everyone; does nothing the second time."""
+        """Answer everyone; does nothing the second time."""
         with self._end_lock:
             if self._ended:
                 return
             self._ended = True
-        try:
-            self._opened.close()  # goes on after a step that fails
-        except Exception:
-            logger.exception("the Raft engine could not be closed cleanly")
         self._picture = self._picture._replace(
             role=Role.FOLLOWER, leader=None, linked=frozenset(), match_index=None
         )
         self._drain()
         self._open.end()
+
+    def _close(self) -> None:
+        """Close links and files; waits for what is being written."""
+        try:
+            self._opened.close()  # goes on after a step that fails
+        except Exception:
+            logger.exception("the Raft engine could not be closed cleanly")
 
     def _fail(self, reason: str) -> None:
         logger.error("the Raft engine stops: %s", reason)
@@ -182,10 +190,10 @@ class RaftEngine:
             self.on_progress()
             self._open.answer_reads(self._raft)
         except IntegrityError as error:
-            self._fail(f"replicas contradict each other: {error}")
+            self._fail(f"going on would be unsafe: {error}")
         except _StoppedError as error:
             self._fail(str(error))
-        except OSError as error:
+        except StorageError as error:
             self._fail(f"the disk failed, and what it has stored is uncertain: {error}")
         except Exception as error:
             logger.exception("unexpected error in the Raft engine")
@@ -210,8 +218,8 @@ class RaftEngine:
         raft = self._running()
         if raft.backlog or self._requests or not timeout_s:
             return 0.0
-        if raft.leads and not raft.others and raft.commit_index < raft.last_index:
-            return 0.0
+        if raft.leads and not raft.others and raft.commit_index < raft.durable_index:
+            return 0.0  # what was just flushed is committed by the next step
         next_s = self._open.next_deadline_s()
         if next_s is not None:
             timeout_s = min(timeout_s, max(0.0, next_s - now_s()))
@@ -225,6 +233,10 @@ class RaftEngine:
         """Run `request` on the engine's thread, soon. May be called from any thread."""
         self._requests.append(request)
         self._wake()
+
+    def _post_own(self, completion: Callable[[], None]) -> None:
+        """Post what the engine has to do itself, thus never once it has ended."""
+        self._post(lambda: None if self._ended else completion())
 
     def _wake(self) -> None:
         raft = self._raft
@@ -303,8 +315,8 @@ class RaftEngine:
                 self._snapshot_asked_s = None
 
         if not self._raft.save_snapshot(index, snapshot, stored):
-            logger.info("a snapshot at entry %d is of no use (any more)", index)
-            self._snapshot_asked_s = None
+            # Asked for again after a while: the state may be behind what was delivered.
+            logger.info("a snapshot at entry %d is of no use", index)
 
     def _want_snapshot(self) -> None:
         raft = self._running()

@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from pysyncobj import SyncObj, syncobj
@@ -29,8 +29,21 @@ def now_s() -> float:
     return float(syncobj.monotonicTime())
 
 
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raise `StorageError` for an `OSError` of the block."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(str(error)) from error
+
+
 class IntegrityError(Exception):
     """Something that a correct cluster cannot do has happened; going on could corrupt the state."""
+
+
+class StorageError(Exception):
+    """The disk failed: what was written may be lost, so this replica must not go on."""
 
 
 class RaftInternals(SyncObj):  # type: ignore[misc]
@@ -110,7 +123,8 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
         self._SyncObj__setCurrentTerm(term, node_id)
 
     def _SyncObj__setCurrentTerm(self, term: int, node_id: str | None) -> None:  # noqa: N802
-        self.ballot.store(term=term, vote=node_id)
+        with disk_errors():
+            self.ballot.store(term=term, vote=node_id)
         self._SyncObj__raftCurrentTerm = term
         self._SyncObj__votedForNodeId = node_id
 

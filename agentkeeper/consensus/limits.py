@@ -58,5 +58,11 @@ MAX_SNAPSHOT_BYTES: Final = 2 * 2**30
 FULL_DISK_RETRY_S: Final = 0.2
 """How long after a write found the disk full the next one is tried."""
 
+COMMIT_STALL_S: Final = 3.0
+"""Time without progress, though entries wait, after which a leader takes no more proposals."""
+
+MAX_TERM_LEAP: Final = 2**40
+"""How far a message's term may be above a replica's own."""
+
 MAX_DELIVERY_S: Final = 0.02
 """Longest time spent delivering entries before heartbeats and elections get their turn."""

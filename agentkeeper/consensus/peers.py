@@ -23,7 +23,7 @@ class Peer:
     unacknowledged_bytes: int = 0
     outgoing: Outgoing | None = None
     distrusted: bool = False
-    """Whether it has been found to vouch for what cannot be."""
+    """Whether it has been found to say what cannot be."""
     admission_index: int | None = None
     """Index of the entry that a learner must have stored before it may vote."""
     admit_again_s: float = 0.0

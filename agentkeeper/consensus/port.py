@@ -68,8 +68,8 @@ class EngineStatus:
 class Listener(Protocol):
     """Told what happens, in order, on the engine's thread. Must be quick and never block.
 
-    Whatever it raises is logged and cannot harm the engine; but a listener that failed has missed
-    an entry, so the engine then stops instead of going on with a hole.
+    A listener that raises has missed something, so the engine then stops instead of going on with
+    a hole; only of `received` it is logged and no more.
     """
 
     def committed(self, index: int, term: int, payload: bytes) -> None:
@@ -97,8 +97,8 @@ class Listener(Protocol):
 class Engine(Protocol):
     """A replica's consensus engine. All methods may be called from any thread and return at once.
 
-    Callbacks run on the engine's thread, each exactly once, no later than its deadline plus one
-    step of the engine.
+    Callbacks run on the engine's thread (on the caller's, once the engine has ended), each exactly
+    once, no later than its deadline plus one step of the engine.
     """
 
     def start(self, listener: Listener) -> None:
@@ -138,7 +138,7 @@ class Engine(Protocol):
         """
 
     def transfer_leadership(self) -> None:
-        """If this replica leads, hand leadership to the most advanced peer, best effort."""
+        """If this replica leads, hand leadership to a peer that has the whole log, best effort."""
 
     def status(self) -> EngineStatus:
         """Report the engine's state as of its last step."""

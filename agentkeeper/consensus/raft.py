@@ -11,9 +11,9 @@ from pysyncobj.node import Node
 
 from agentkeeper.consensus import limits
 from agentkeeper.consensus.admission import Admission
-from agentkeeper.consensus.entries import REGULAR
+from agentkeeper.consensus.entries import NO_OP, REGULAR
 from agentkeeper.consensus.installation import Installation
-from agentkeeper.consensus.internals import now_s
+from agentkeeper.consensus.internals import IntegrityError, now_s
 from agentkeeper.consensus.messages import (
     Admit,
     Append,
@@ -65,6 +65,7 @@ class HardenedRaft(Admission, Installation):
         self.backlog = False
         """Whether committed entries still wait for delivery."""
         self._ticked_s = math.inf
+        self._moved_index, self._moved_s = 0, math.inf
         super().__init__(*args, on_round=delivery.on_round, on_snapshot=self.take_over, **kwargs)
         self._handlers: dict[type, Callable[[Node, Any], None]] = {
             Append: self.on_append,
@@ -83,6 +84,8 @@ class HardenedRaft(Admission, Installation):
         message = parse(raw)
         if message is None or node not in self._SyncObj__otherNodes:
             return
+        if getattr(message, "term", 0) > self.term + limits.MAX_TERM_LEAP:
+            return  # no cluster comes that far; following it would leave no terms to go on with
         if isinstance(message, Introduction) or self.introduced(node):
             self._handlers[type(message)](node, message)
 
@@ -93,6 +96,8 @@ class HardenedRaft(Admission, Installation):
             return f"its disk is full: {self.full}"
         if self.standing is Standing.NEW and self.leader is None:
             return "it is new, and waits for the other replicas to begin a cluster with or to join"
+        if self._stuck:
+            return self._stuck
         if not self.votes:
             return "it came with an empty disk, and does not vote before it has caught up"
         return ""
@@ -121,6 +126,9 @@ class HardenedRaft(Admission, Installation):
         self.continue_transfer()
         self.admit_learners()
         super()._onTick(timeToWait)
+        waiting = self.leads and self.commit_index < self.last_index
+        if not waiting or self.commit_index != self._moved_index:
+            self._moved_index, self._moved_s = self.commit_index, now_s()
 
     def _checkCommandsToApply(self) -> None:  # noqa: N802
         """Flush: what was committed is delivered, what was appended is sent, the wait is ahead.
@@ -136,9 +144,16 @@ class HardenedRaft(Admission, Installation):
     @property
     def takes_proposals(self) -> bool:
         """Whether this replica leads and may append; a refusal is definite."""
-        if self.transferring or self.full or self.log_bytes > limits.MAX_LOG_BYTES:
-            return False
-        return self.leads
+        return self.leads and not (self.transferring or self.full or self._stuck)
+
+    @property
+    def _stuck(self) -> str:
+        """Why nothing can be committed, or stored, though this replica may lead."""
+        if self.log_bytes > limits.MAX_LOG_BYTES:
+            return "no snapshot could be stored, so its log has become too long"
+        if self.leads and now_s() - self._moved_s > limits.COMMIT_STALL_S:
+            return "too few other replicas store entries; their disks may be full"
+        return ""
 
     def append(self, payload: bytes) -> int:
         """Append an entry to the leader's log and give its index; `replicate` sends it."""
@@ -159,7 +174,7 @@ class HardenedRaft(Admission, Installation):
         while in_time and self.delivered_index < self.commit_index:
             count = min(64, self.commit_index - self.delivered_index)
             for command, index, term in self.entries_from(self.delivered_index + 1, count):
-                self._delivery.on_entry(index, term, _payload(command))
+                self._delivery.on_entry(index, term, _payload(index, command))
                 self.delivered_index = index
                 in_time = now_s() <= until_s
                 if not in_time:
@@ -233,5 +248,7 @@ class HardenedRaft(Admission, Installation):
         return max(peer.match_index, 0 if peer.outgoing is None else peer.outgoing.index)
 
 
-def _payload(command: bytes) -> bytes | None:
+def _payload(index: int, command: bytes) -> bytes | None:
+    if command[:1] not in (REGULAR, NO_OP):
+        raise IntegrityError(f"entry {index} is of a kind that this release does not know")
     return command[1:] if command[:1] == REGULAR else None

@@ -9,7 +9,7 @@ from typing import Any
 from pysyncobj.node import Node
 
 from agentkeeper.consensus import limits
-from agentkeeper.consensus.internals import IntegrityError, now_s
+from agentkeeper.consensus.internals import IntegrityError, disk_errors, now_s
 from agentkeeper.consensus.journal import JournalFullError
 from agentkeeper.consensus.messages import Append, AppendReply
 from agentkeeper.consensus.peers import Peer
@@ -44,6 +44,12 @@ class Replication(Voting):
     def _SyncObj__onBecomeLeader(self) -> None:  # noqa: N802
         self.peers = {node: Peer() for node in self.others}
         super()._SyncObj__onBecomeLeader()
+
+    def _SyncObj__setState(self, state: int) -> None:  # noqa: N802
+        super()._SyncObj__setState(state)
+        if not self.leads:
+            for peer in self.peers.values():
+                peer.outgoing = None  # an open snapshot keeps its room on the disk
 
     def _SyncObj__sendAppendEntries(self) -> None:  # noqa: N802
         self.replicate()
@@ -99,6 +105,9 @@ class Replication(Voting):
         elif message.reset and message.round > peer.rewound:
             # Only a rejection moves nextIndex back, never to or below what is known to match,
             # and the rejections of all that was on its way count as one.
+            if message.next_index <= peer.match_index:
+                self._distrust(node, peer)
+                return
             peer.rewound = self.round
             peer.forget_unacknowledged()
             hint = min(self.next_index[node], message.next_index)
@@ -112,9 +121,7 @@ class Replication(Voting):
 
     def _matched(self, node: Node, peer: Peer, index: int) -> None:
         if index > self.last_index:
-            if not peer.distrusted:
-                logger.error("replica %s vouches for entries this leader lacks; ignored", node.id)
-            peer.distrusted = True
+            self._distrust(node, peer)
             return
         peer.acknowledge(index)
         # matchIndex only grows while one replica leads and the link holds (paper, figure 2).
@@ -123,6 +130,11 @@ class Replication(Voting):
         self.next_index[node] = max(self.next_index[node], peer.match_index + 1)
         if peer.outgoing is not None and peer.outgoing.index <= index:
             peer.outgoing = None
+
+    def _distrust(self, node: Node, peer: Peer) -> None:
+        if not peer.distrusted:
+            logger.error("replica %s says of its log what cannot be; ignored", node.id)
+        peer.distrusted = True
 
     def count(self, node: Node, peer: Peer) -> None:
         """Let what `node` has stored count towards a commit, if it votes."""
@@ -248,12 +260,13 @@ class Replication(Voting):
         """Make durable what was appended, all of it at once, and only then vouch for it.
 
         A follower answers after its entries are stored (paper, figure 2, and 5.3); a leader counts
-        itself for what is durable only. Raises `OSError` if the disk fails: going on would mean to
-        vouch for what may be lost.
+        itself for what is durable only. Raises `StorageError` if the disk fails: going on would
+        mean to vouch for what may be lost.
         """
         if self.log.has_unflushed and not (self.full and now_s() < self._flush_again_s):
             try:
-                self.log.flush()
+                with disk_errors():
+                    self.log.flush()
             except JournalFullError as error:
                 self._flush_again_s = now_s() + limits.FULL_DISK_RETRY_S
                 if not self.full:
@@ -270,7 +283,8 @@ class Replication(Voting):
 
     def vouch(self, node: Node, round_: int, index: int) -> None:
         """Tell the leader, after the next flush, that the log equals its own up to `index`."""
-        self._to_vouch[node] = (self.term, round_, index)
+        term, _, earlier = self._to_vouch.get(node, (0, 0, 0))
+        self._to_vouch[node] = (self.term, round_, max(index, earlier * (term == self.term)))
 
     @property
     def eligible(self) -> bool:

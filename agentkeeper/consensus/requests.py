@@ -181,6 +181,8 @@ class Reads:
 
     def add(self, read: Read) -> None:
         """Let `read` take part in the next round."""
+        if len(self._waiting) >= limits.MAX_OPEN_READS:
+            self._waiting = [waiting for waiting in self._waiting if not waiting.answered]
         self._waiting.append(read)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pysyncobj import syncobj
@@ -27,15 +28,16 @@ class Voting(Membership):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._may_stand = False
-        self._succeeding = False
+        self._stand_until_s = -math.inf
+        self._succeed_until_s = -math.inf
         self._pre_votes: set[Node] | None = None
         self._pre_vote_s = float("-inf")
         self._votes: set[Node] = set()
         self._votes_term = 0
         self._leader_heard_s = float("-inf")
         self._transfer_until_s: float | None = None
-        self._transfer_sent = False
+        self._transfer_tried: set[Node] = set()
+        self._transfer_again_s = 0.0
         self.excused = False
         """Whether lost time has been made up for since another replica was last heard."""
         super().__init__(*args, **kwargs)
@@ -46,8 +48,23 @@ class Voting(Membership):
 
     # --- standing for election ---------------------------------------------------------------
     def stand_now(self) -> None:
-        """Stand for election at the next tick, without asking first."""
-        self._may_stand = True
+        """Stand for election at the next tick in which anybody is linked, without asking first.
+
+        If nobody is for an election timeout, what spoke for standing has passed.
+        """
+        patience_s = self.conf.raftMinTimeout if self.others else math.inf
+        self._stand_until_s = now_s() + patience_s
+
+    @property
+    def _may_stand(self) -> bool:
+        return now_s() < self._stand_until_s
+
+    @property
+    def _succeeding(self) -> bool:
+        return now_s() < self._succeed_until_s
+
+    def _forget_candidacy(self) -> None:
+        self._stand_until_s = self._succeed_until_s = -math.inf
 
     def postpone_election(self) -> None:
         """Wait another random election timeout before asking."""
@@ -59,7 +76,7 @@ class Voting(Membership):
         A replica that was cut off or paused thus cannot depose a leader that the others hear.
         """
         if not self.eligible:
-            self._may_stand = False
+            self._forget_candidacy()
         elif not (self.leads or self._may_stand) and self.election_deadline < now_s():
             self._ask_for_pre_votes()
         self.may_stand_in_this_tick(self._may_stand)
@@ -88,7 +105,7 @@ class Voting(Membership):
 
     def _SyncObj__setCurrentTerm(self, term: int, node_id: str | None) -> None:  # noqa: N802
         super()._SyncObj__setCurrentTerm(term, node_id)
-        self._may_stand = self._succeeding = False
+        self._forget_candidacy()
         self._pre_votes = None
         if node_id == self.selfNode.id:
             self.postpone_election()  # it has just stood
@@ -125,7 +142,7 @@ class Voting(Membership):
         if asking and equal and self.selfNode.id > node.id:
             return False  # both ask at once: one of them must give way, or the vote splits
         self._pre_votes = None
-        self._may_stand = False
+        self._stand_until_s = -math.inf
         self.election_deadline = max(self.election_deadline, now_s() + _SUSPICION_S[1])
         return True
 
@@ -193,7 +210,7 @@ class Voting(Membership):
         self.excused = False
         if not succeeding:
             # The outgoing leader's last heartbeats must not stop its successor (thesis 3.10).
-            self._may_stand = self._succeeding = False
+            self._forget_candidacy()
             self.postpone_election()
 
     def suspect(self, node: Node) -> None:
@@ -230,35 +247,35 @@ class Voting(Membership):
         return self._transfer_until_s is not None
 
     def begin_transfer(self) -> None:
-        """Hand leadership to the most advanced peer, or give up after an election timeout."""
+        """Hand leadership to a peer that has the whole log, for an election timeout at most."""
         if self.leads and self.others and not self.transferring:
             self._transfer_until_s = now_s() + self.conf.raftMinTimeout
-            self._transfer_sent = False
+            self._transfer_tried.clear()
+            self._transfer_again_s = 0.0
             self.continue_transfer()
 
     def continue_transfer(self) -> None:
-        """Tell the successor once it has the whole log; end the attempt when time is up."""
+        """Tell a successor once it has the whole log, then another; end when time is up."""
         if self._transfer_until_s is None:
             return
         if not self.leads or now_s() > self._transfer_until_s:
             self._transfer_until_s = None
             return
-        if self._transfer_sent:
+        if now_s() < self._transfer_again_s:
             return
-        ready = [
-            node
-            for node in self.others
-            if self.counts(node) and self.counted_index.get(node, 0) == self.last_index
-        ]
-        if ready:
-            self._transfer_sent = True
-            self.send(ready[0], {"type": "timeout_now", "term": self.term})
+        for node in self.others:
+            untried = self.counts(node) and node not in self._transfer_tried
+            if untried and self.counted_index.get(node, 0) == self.last_index:
+                self._transfer_tried.add(node)
+                self._transfer_again_s = now_s() + self.conf.appendEntriesPeriod
+                self.send(node, {"type": "timeout_now", "term": self.term})
+                return
 
     def on_timeout_now(self, node: Node, message: TimeoutNow) -> None:
         """Stand at once, if it is the current leader that asks."""
         if message.term == self.term and node == self.leader and self.eligible:
-            self._succeeding = True
             self.stand_now()
+            self._succeed_until_s = self._stand_until_s
 
 
 def _random_s(low: float, high: float) -> float:

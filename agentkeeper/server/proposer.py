@@ -79,7 +79,8 @@ class Proposer:
 
     `propose(payload, ended)` puts a batch into the log if this replica leads, and calls `ended`
     with how that went; `send(node_id, message)` reaches another replica, best effort. One batch
-    is on its way at a time: what comes meanwhile goes into the next.
+    is on its way at a time: what comes meanwhile goes into the next. `first_number` is to be drawn
+    at random: an answer meant for this replica before it was restarted must not fit.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Proposer:
         propose: Callable[[bytes, Callable[[Outcome], None]], None],
         send: Callable[[str, Forward | Forwarded], bool],
         stamp: Callable[[], tuple[int, int]],
+        first_number: int = 0,
     ) -> None:
         self._propose = propose
         self._send = send
@@ -101,7 +103,7 @@ class Proposer:
         self._busy = False
         """A batch is on its way, into the log or to the leader."""
         self._tick = False
-        self._forward_number = 0
+        self._forward_number = first_number
         self._handed_on: list[_Pending] = []
         """This replica's part of the batch that is on its way."""
         self._answer_due_s = math.inf

@@ -6,7 +6,6 @@ Reads that arrive while a round is under way share the next one (ReadIndex, Raft
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 
 from agentkeeper.core import limits
@@ -21,21 +20,22 @@ class ReadRounds:
     """Finds read indexes: at the leader from its engine, elsewhere by asking the leader.
 
     `read_index(on_result)` asks the local engine and calls back on the event loop; `send` reaches
-    another replica, best effort.
+    another replica, best effort. `first_number` is to be drawn at random: an answer meant for this
+    replica before it was restarted must not fit.
     """
 
     def __init__(
         self,
         read_index: Callable[[float, Callable[[int | None], None]], None],
         send: Callable[[str, AskIndex | TellIndex], bool],
+        first_number: int = 0,
     ) -> None:
         self._read_index = read_index
         self._send = send
         self._leading = False
         self._leader_id: str | None = None
         self._waiting: list[asyncio.Future[int]] = []
-        # Not from 1: an answer meant for this replica before it was restarted must not fit.
-        self._number = secrets.randbits(48)
+        self._number = first_number
         self._told: asyncio.Future[int | None] | None = None
         self._runner: asyncio.Task[None] | None = None
 

@@ -73,8 +73,10 @@ class Stack:
         """Set once this replica refuses new calls."""
         self.turns = Turns()
         self.machine = Machine(on_failure=fail)
-        self.proposer = Proposer(self._put_into_log, self._send, clock.stamp)
-        self.reads = ReadRounds(self._read_index, self._send)
+        self.proposer = Proposer(
+            self._put_into_log, self._send, clock.stamp, first_number=draw_attempt()
+        )
+        self.reads = ReadRounds(self._read_index, self._send, first_number=draw_attempt())
         self.leadership = Leadership(
             node_id=node_id,
             machine=self.machine,

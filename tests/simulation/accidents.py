@@ -374,4 +374,4 @@ def happen(accident: str, made: Any, seed: int) -> list[str]:
     scene = Scene(made, Random(seed), judged=ACCIDENTS[accident].judged)
     with suppress(StuckError):
         ACCIDENTS[accident].happen(scene)
-    return list(made.violations)
+    return list(dict.fromkeys(made.violations))
