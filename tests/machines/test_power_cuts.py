@@ -1,0 +1,115 @@
+"""The power is cut: what was not synced is gone from the disk."""
+
+import pytest
+from integration.conftest import converged
+from integration.waiting import eventually
+
+from agentkeeper.errors import NotFound
+
+from .clusters import cluster_on_disks, kill
+from .damage import wipe
+from .load import NOBODYS_TOOL, Load
+from .power import MIB, cut_power
+
+pytestmark = pytest.mark.usefixtures("disks_can_fail")
+
+ROUNDS = 3
+DISK_BYTES = 64 * MIB
+SMALL_SNAPSHOTS = ("--snapshot-entries", "100")
+
+
+def restart_machines(nodes, disks):
+    """What follows a power cut: mount what is left, and start on it."""
+    kill(nodes)
+    for node in nodes:
+        disks[node.name].unmount()
+        disks[node.name].mount()
+        node.start()
+
+
+@pytest.mark.parametrize("machines", ["all", "one"])
+def test_a_power_cut_loses_nothing_that_was_acknowledged(folder, rng, seed, machines):
+    with (
+        cluster_on_disks(folder, DISK_BYTES, *SMALL_SNAPSHOTS) as (cluster, disks),
+        Load(cluster, seed) as load,
+    ):
+        nodes = list(cluster.nodes.values())
+        for _ in range(ROUNDS):
+            load.await_writes(rng.randint(1, 150))
+            victims = nodes if machines == "all" else [rng.choice(nodes)]
+            load.tell(f"cut the power of {victims}")
+            cut_power(disks[node.name] for node in victims)
+            if machines == "one":
+                load.await_writes(rng.randint(1, 50))
+            restart_machines(victims, disks)
+            load.await_more(1, "everybody goes on")
+        cluster.wait_ready()
+        load.finish()
+        assert converged(cluster)
+
+
+def test_a_leader_whose_disk_fails_ends_and_is_not_waited_for(folder, seed):
+    with (
+        cluster_on_disks(folder, DISK_BYTES) as (cluster, disks),
+        Load(cluster, seed) as load,
+    ):
+        leader = cluster.leader()
+        cut_power([disks[leader.name]])
+        eventually(lambda: not leader.running, "its end")
+        assert leader.exit_code != 0
+        assert str(leader.data_dir) in leader.log_tail()
+        load.await_more(3, "everybody goes on without it")
+        assert cluster.leader() is not leader
+        restart_machines([leader], disks)
+        cluster.wait_ready()
+        load.finish()
+        assert converged(cluster)
+
+
+def test_power_cuts_while_a_cluster_begins_leave_one_that_works(folder):
+    with cluster_on_disks(folder, DISK_BYTES) as (cluster, disks):
+        nodes = list(cluster.nodes.values())
+        first = nodes[0]
+        for seen in (
+            lambda: any(first.data_dir.glob("*.log")),
+            (first.data_dir / "identity.json").exists,
+            lambda: first.status() is not None,
+            lambda: any(node.ready() for node in nodes),
+        ):
+            kill(nodes)
+            for node in nodes:
+                wipe(node)
+            cluster.start()
+            eventually(seen, "that far")
+            cut_power(disks.values())
+            restart_machines(nodes, disks)
+            cluster.wait_ready()
+            with cluster.client() as client:
+                client.create_task("a first one", required_tools=[NOBODYS_TOOL])
+                assert len(client.list_tasks()) == 1
+
+
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+def test_what_a_power_cut_of_all_takes(folder, durability):
+    """With `os` it may be anything, so nothing is asserted of it: the figure is printed."""
+    with cluster_on_disks(folder, DISK_BYTES, "--durability", durability) as (cluster, disks):
+        with cluster.client() as client:
+            tasks = [
+                client.create_task(f"task {i}", required_tools=[NOBODYS_TOOL]) for i in range(300)
+            ]
+        cut_power(disks.values())
+        restart_machines(list(cluster.nodes.values()), disks)
+        cluster.wait_ready()
+        with cluster.client() as client:
+            lost = [task for task in tasks if not is_there(client, task.id)]
+        print(f"--durability {durability}: {len(lost)} of {len(tasks)} acknowledged writes lost")
+        if durability == "fsync":
+            assert lost == []
+
+
+def is_there(client, task_id):
+    try:
+        client.get_task(task_id)
+    except NotFound:
+        return False
+    return True
