@@ -121,6 +121,7 @@ class HardenedRaft(Admission, Installation):
         self._ticked_s = now_s()
         if lost_s > _STALL_S:
             self.make_up_for(lost_s)
+            self._moved_s += lost_s
         self.decide_on_standing()
         self.give_up_if_full()
         self.continue_transfer()
