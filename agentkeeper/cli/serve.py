@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import sys
@@ -98,11 +99,21 @@ def _run(settings: Any) -> int:
     async def run() -> int:
         return await Node(settings).serve()
 
+    _allow_many_descriptors()
     # Raft has its own thread: let neither thread wait 5 ms, the default, for the other.
     sys.setswitchinterval(0.001)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(run())
+
+
+def _allow_many_descriptors() -> None:
+    """Clients and files share the process's descriptors: take as many as the system gives."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # noqa: PLC0415  # where there is such a thing
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -70,9 +70,7 @@ def make_raft(
         storage,
         conf=_library_settings(config),
         transport=links,
-        transportClass=functools.partial(
-            PeerTransport, settings=_link_settings(config, storage.incarnation)
-        ),
+        transportClass=functools.partial(PeerTransport, settings=_link_settings(config)),
         snapshots=snapshots,
         bootstrap=config.bootstrap,
         delivery=delivery,
@@ -81,12 +79,11 @@ def make_raft(
     return raft
 
 
-def _link_settings(config: RaftConfig, incarnation: str) -> LinkSettings:
+def _link_settings(config: RaftConfig) -> LinkSettings:
     return LinkSettings(
         bind_address=config.bind_address or config.peers.get(config.node_id, ""),
         secret=config.secret,
         tls=config.tls,
-        incarnation=incarnation,
         silence_s=max(2.0, 2 * config.election_timeout_ms[1] / 1000),
     )
 

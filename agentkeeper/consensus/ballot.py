@@ -1,5 +1,7 @@
 """What a replica must never forget: its term and vote (Raft paper, figure 2), and its standing.
 
+Also how far its log goes at least: the number of the newest segment, so that losing that is found.
+
 The file has a fixed size and holds two copies, written one after the other and each synced before
 the next: a torn write or a damaged copy loses nothing, and a full disk keeps nobody from voting.
 """
@@ -14,7 +16,7 @@ from typing import TypedDict, Unpack
 
 import msgpack
 
-from agentkeeper.consensus.disk import DamagedError, Disk, File
+from agentkeeper.consensus.disk import DamagedError, Disk, File, FormatError
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class _Stored:
     vote: str | None = None
     voter: bool = False
     founders: dict[str, str] = field(default_factory=dict)
+    segment: int = 1
 
 
 class Changes(TypedDict, total=False):
@@ -43,6 +46,7 @@ class Changes(TypedDict, total=False):
     vote: str | None
     voter: bool
     founders: dict[str, str]
+    segment: int
 
 
 class Ballot:
@@ -57,7 +61,7 @@ class Ballot:
     def open(cls, disk: Disk) -> Ballot:
         """Read the newest intact copy, and make sure that both hold it.
 
-        Raises `DamagedError` if there is none, and `OSError`.
+        Raises `DamagedError` if there is none, `FormatError`, and `OSError`.
         """
         path = disk.describe(FILE_NAME)
         try:
@@ -119,6 +123,11 @@ class Ballot:
         """Incarnations of the replicas that the cluster began with, by node id."""
         return self._stored.founders
 
+    @property
+    def segment(self) -> int:
+        """Number of the log's newest segment; one newer may have been created since."""
+        return self._stored.segment
+
     def store(self, **changes: Unpack[Changes]) -> None:
         """Change some of it, durably whatever the durability of the log.
 
@@ -165,6 +174,8 @@ def _decode(copy: bytes, path: str) -> _Stored:
     if not _sequence(copy):
         raise DamagedError(path, 0, "neither of the two copies in it is intact")
     magic, version, _, length = _HEADER.unpack_from(copy)
-    if magic != _MAGIC or version != _VERSION:
-        raise DamagedError(path, 0, f"format {magic!r} {version} is not known to this release")
+    if magic != _MAGIC:
+        raise DamagedError(path, 0, "it does not begin as a ballot does")
+    if version != _VERSION:
+        raise FormatError(path, version, _VERSION)
     return _Stored(**msgpack.unpackb(copy[_HEADER.size : _HEADER.size + length]))

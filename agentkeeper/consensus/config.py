@@ -25,8 +25,8 @@ class Durability(enum.StrEnum):
 class TlsFiles:
     """PEM files for mutual TLS between replicas. A replica's certificate names it.
 
-    Its node id must be among the DNS names of the certificate's subject alternative names. The
-    files are read again for every connection, so renewed ones need no restart.
+    Its node id must be among the DNS names of the certificate's subject alternative names. Files
+    that have changed are read again for the next connection, so renewed ones need no restart.
     """
 
     certificate: Path
@@ -68,9 +68,11 @@ class RaftConfig:
         low, high = self.election_timeout_ms
         if len(self.peers) > limits.MAX_REPLICAS:
             raise ValueError(f"a cluster has at most {limits.MAX_REPLICAS} replicas")
-        long = [node_id for node_id in self.member_ids if len(node_id) > limits.MAX_NAME_CHARS]
+        long = [
+            node_id for node_id in self.member_ids if len(node_id.encode()) > limits.MAX_NAME_BYTES
+        ]
         if long:
-            raise ValueError(f"node id {long[0]!r} is longer than {limits.MAX_NAME_CHARS}")
+            raise ValueError(f"node id {long[0]!r} is longer than {limits.MAX_NAME_BYTES} bytes")
         if self.peers and self.node_id not in self.peers:
             raise ValueError(
                 f"node id {self.node_id!r} is not among the peers {sorted(self.peers)}"

@@ -23,6 +23,17 @@ class DamagedError(Exception):
         self.what = what
 
 
+class FormatError(Exception):
+    """An intact file has a format that this release does not read."""
+
+    def __init__(self, file: str, found: int, known: int) -> None:
+        whose = "a newer" if found > known else "an older"
+        super().__init__(
+            f"{file} was written by {whose} release (in format {found}; this one reads format "
+            f"{known}): use that release"
+        )
+
+
 class File(Protocol):
     """A file, read and written at given offsets. Every method raises `OSError` as the system does.
 

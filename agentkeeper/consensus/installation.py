@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from pysyncobj.node import Node
 
+from agentkeeper.consensus.disk import DamagedError
 from agentkeeper.consensus.internals import IntegrityError, now_s
 from agentkeeper.consensus.messages import Append, SnapshotChunk, SnapshotReply
 from agentkeeper.consensus.peers import Peer
 from agentkeeper.consensus.replication import Replication
-from agentkeeper.consensus.snapshot_file import DamagedError, Snapshot
+from agentkeeper.consensus.snapshot_file import Snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from pysyncobj import SyncObj, syncobj
 from pysyncobj.node import Node
 
 from agentkeeper.consensus.entries import NO_OP, Entry
-from agentkeeper.consensus.port import Role
+from agentkeeper.consensus.port import Role, StartError
+from agentkeeper.consensus.recovery import REJOIN
 from agentkeeper.consensus.storage import Storage
 
 FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
@@ -73,8 +74,9 @@ class RaftInternals(SyncObj):  # type: ignore[misc]
         self._SyncObj__raftCurrentTerm = self.ballot.term
         self._SyncObj__votedForNodeId = self.ballot.vote
         if self.last_term > self.term:
-            raise IntegrityError(
-                f"the log reaches term {self.last_term}, the stored term is only {self.term}"
+            raise StartError(
+                f"the log reaches term {self.last_term}, the stored term is only {self.term}; "
+                f"{REJOIN}"
             )
         # The commit index is volatile (Raft paper, figure 2): the leader tells it anew.
         self._SyncObj__raftCommitIndex = self.first_index

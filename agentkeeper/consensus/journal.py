@@ -8,6 +8,7 @@ restart from a snapshot (section 7). Old entries go by whole segments.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 from agentkeeper.consensus import segments
 from agentkeeper.consensus.config import Durability
@@ -19,11 +20,20 @@ SEGMENT_BYTES = 16 * 2**20
 _PIECE_BYTES = 4 * 2**20
 """What is encoded and written at once, about, of a large backlog."""
 
+_LACKING = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EMFILE: "this process has as many files open as it may",
+    errno.ENFILE: "this machine has as many files open as it may",
+}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class JournalFullError(Exception):
-    """There is no room on the disk. Nothing is lost; the next flush tries again."""
+    """There is no room on the disk, or no file can be opened; the message says which.
+
+    Nothing is lost; the next flush tries again.
+    """
 
 
 class Journal(Log):
@@ -40,13 +50,15 @@ class Journal(Log):
         *,
         durability: Durability = Durability.FSYNC,
         segment_bytes: int = SEGMENT_BYTES,
+        newest_segment: int = 1,
     ) -> Journal:
-        """Read the log; all that was read is durable then.
+        """Read the log, which has a segment `newest_segment`; all that was read is durable then.
 
-        A last record that ends with the file is the trace of a crash and is cut off. Raises
-        `DamagedError` for anything else that is not as it was written, and `OSError`.
+        A last record that ends with the file is the trace of a crash and is cut off, and so are
+        zeros at its end where blocks were not written. Raises `DamagedError` for anything else
+        that is not as it was written, `FormatError`, and `OSError`.
         """
-        return cls(disk, segments.read(disk), durability, segment_bytes)
+        return cls(disk, segments.read(disk, newest_segment), durability, segment_bytes)
 
     @classmethod
     def create(
@@ -75,7 +87,16 @@ class Journal(Log):
         self._chain = contents.chain
         self._written_index = contents.last_index
         """Index of the last record in the files."""
+        self._synced = True
+        """Whether all that is in the files is durable."""
         self._broken = False
+        self.on_new_segment: Callable[[int], None] = lambda number: None
+        """Told a new segment's number, to store it durably, before anything is written there."""
+
+    @property
+    def newest_segment(self) -> int:
+        """Number of the segment that is written to."""
+        return self._segments[-1].sequence
 
     def flush(self) -> None:
         """Write what was added, and sync it unless `Durability.OS` is enough; all or a part.
@@ -107,11 +128,13 @@ class Journal(Log):
                 self._begin_segment()
             written += self._write(written)
         if written and self._syncs:
-            self._file.sync()
-        self._settle(written)
+            self._sync(written)
+        else:
+            self._settle(written)
 
     def _sync(self, written: int) -> None:
         self._file.sync()
+        self._synced = True
         self._settle(written)
 
     def _write(self, start: int) -> int:
@@ -125,8 +148,9 @@ class Journal(Log):
         piece = self._unflushed[start:end]
         begins_anew = self._begins_anew and start == 0
         data, chain = segments.encode(
-            piece, self._chain, begins_anew=begins_anew, begins_group=start == 0
+            piece, self._chain, begins_anew=begins_anew, begins_group=self._synced
         )
+        self._synced = False
         try:
             self._file.write(self._end, data)
         except OSError as error:
@@ -135,7 +159,7 @@ class Journal(Log):
             # Synced, so that no remains are in the way of what is written here next.
             self._file.truncate(self._end)
             self._sync(start)
-            raise self._full() from error
+            raise self._full(error.errno) from error
         self._end += len(data)
         self._chain = chain
         first_index = piece[0][1]
@@ -152,14 +176,15 @@ class Journal(Log):
         try:
             file = segments.create(self._disk, segment.sequence, self._chain)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in _LACKING:
                 raise
-            raise self._full() from error
+            raise self._full(error.errno) from error
         self._file.close()
         self._segments[-1].last_index = self._written_index
         self._segments.append(segment)
         self._file = file
         self._end = segments.HEADER_BYTES
+        self.on_new_segment(segment.sequence)
 
     def _remove_a_segment(self) -> None:
         """Remove the oldest segment if nothing in it is needed any more.
@@ -173,5 +198,5 @@ class Journal(Log):
             self._disk.remove(self._segments[0].name)
             del self._segments[0]
 
-    def _full(self) -> JournalFullError:
-        return JournalFullError(f"no room on the disk for {self._disk.describe('')}")
+    def _full(self, reason: int) -> JournalFullError:
+        return JournalFullError(f"{_LACKING[reason]}: {self._disk.describe('')}")

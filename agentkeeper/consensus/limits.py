@@ -19,8 +19,8 @@ MAX_OPEN_READS: Final = 65536
 MAX_REPLICAS: Final = 16
 """Replicas that a cluster may have begun with."""
 
-MAX_NAME_CHARS: Final = 64
-"""Length of a node id or an incarnation."""
+MAX_NAME_BYTES: Final = 64
+"""Length of a node id or an incarnation, encoded."""
 
 MAX_LOG_BYTES: Final = 2**30
 """Size of the log above which proposals are REJECTED: no snapshot has let it be trimmed."""

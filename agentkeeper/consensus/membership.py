@@ -11,9 +11,17 @@ and C elected C. So what is stored decides:
   like itself, and stores who they are: the founders. Whoever finds its own incarnation among the
   founders of another votes from then on; it is the same disk still, so nothing is forgotten.
 - Everybody else who comes with an empty folder is a learner. It is sent the log, but does not
-  vote, does not stand, and does not count for a commit, a read or the leader's majority.
+  vote, does not stand, and does not count for a commit, a read or the leader's majority. It too
+  stores who the founders are, as soon as anybody tells it.
 - A leader that meets a learner appends a no-op. Once a majority has it without counting the
   learner, and the learner has stored it too, the learner is admitted and votes from then on.
+- A replica that names other founders belongs to another cluster, or to one that was begun a second
+  time. Nothing that it says on this link is heard, and nothing that is stored is sent to it.
+
+Founders are others if the two lists share no replica, or give one of them different incarnations.
+They need not be equal: where a majority is enough to begin with, two replicas that have not heard
+of each other yet may found one cluster at the same moment. Both their majorities are new and vote
+from then on, in one cluster of the same members, and a replica in both makes the lists overlap.
 
 That no-op (compare the catch-up of new servers, thesis 4.2.1) makes the admission safe. It is
 committed in the leader's own term, so this leader was not deposed when the learner came, and its
@@ -30,7 +38,8 @@ from typing import Any
 
 from pysyncobj.node import Node
 
-from agentkeeper.consensus.internals import RaftInternals
+from agentkeeper.consensus.internals import RaftInternals, disk_errors
+from agentkeeper.consensus.links.refusals import Refusal
 from agentkeeper.consensus.messages import Introduction, Standing
 
 logger = logging.getLogger(__name__)
@@ -42,6 +51,8 @@ class Membership(RaftInternals):
     def __init__(self, *args: Any, bootstrap: bool, **kwargs: Any) -> None:
         self._bootstrap = bootstrap
         self._introductions: dict[Node, Introduction] = {}
+        self._foreign: set[Node] = set()
+        """Peers of another cluster, as they said on the present link."""
         super().__init__(*args, **kwargs)
 
     @property
@@ -49,7 +60,7 @@ class Membership(RaftInternals):
         """What this replica is to the cluster."""
         if self.ballot.voter:
             return Standing.VOTER
-        untouched = self.last_index == 1 and not self.last_term
+        untouched = self.last_index == 1 and not self.last_term and not self.ballot.founders
         return Standing.NEW if untouched else Standing.LEARNER
 
     @property
@@ -58,7 +69,7 @@ class Membership(RaftInternals):
         return bool(self.ballot.voter)
 
     def introduced(self, node: Node) -> bool:
-        """Whether `node` has said on the present link who it is."""
+        """Whether `node` has said on the present link who it is, and is of this cluster."""
         return node in self._introductions
 
     def counts(self, node: Node) -> bool:
@@ -78,25 +89,50 @@ class Membership(RaftInternals):
             },
         )
 
+    def send(self, node: Node, message: dict[str, Any]) -> bool:
+        """See `RaftInternals.send`; one of another cluster gets no more than the library's own.
+
+        That are requests to vote, which it hears as little as it is heard.
+        """
+        return node not in self._foreign and super().send(node, message)
+
     def on_introduction(self, node: Node, message: Introduction) -> None:
         """Learn who is at the other end of a link."""
+        if not _may_be_one_cluster(self.ballot.founders, message.founders):
+            self._refuse(node, message.founders)
+            return
         self._introductions[node] = message
         if self.votes:
             return
         if message.founders.get(str(self.selfNode.id)) == self.incarnation:
             logger.info("replica %s told who founded the cluster", node.id)
             self._vote_from_now_on(message.founders)
+        elif message.founders and not self.ballot.founders:
+            with disk_errors():
+                self.ballot.store(founders=dict(message.founders))
+            self._introduce_to_all()
         else:
             self._found_if_all_are_new()
 
     def forget_introduction(self, node: Node) -> None:
         """Another process may be at the other end of the next link."""
         self._introductions.pop(node, None)
+        self._foreign.discard(node)
 
     def admitted(self) -> None:
         """Vote from now on, as the leader has allowed."""
         logger.info("this replica has caught up and votes from now on")
         self._vote_from_now_on(self.ballot.founders)
+
+    def _refuse(self, node: Node, founders: Mapping[str, str]) -> None:
+        self.forget_introduction(node)
+        self._foreign.add(node)
+        self.transport.note(
+            Refusal.OTHER_CLUSTER,
+            f"replica {node.id} belongs to another cluster: that was founded by "
+            f"{_named(founders)}, this one by {_named(self.ballot.founders)}; correct the peers' "
+            "addresses, or let the replica that is wrong join again with an empty data folder",
+        )
 
     def _found_if_all_are_new(self) -> None:
         if self.standing is not Standing.NEW or any(
@@ -114,7 +150,22 @@ class Membership(RaftInternals):
         self._vote_from_now_on(founders)
 
     def _vote_from_now_on(self, founders: Mapping[str, str]) -> None:
-        self.ballot.store(voter=True, founders=dict(sorted(founders.items())))
+        with disk_errors():
+            self.ballot.store(voter=True, founders=dict(sorted(founders.items())))
+        self._introduce_to_all()
+
+    def _introduce_to_all(self) -> None:
         for node in self.others:
             if node in self.linked:
                 self.introduce(node)
+
+
+def _may_be_one_cluster(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Tell whether two lists of founders can be of one cluster; one who has none may join any."""
+    common = one.keys() & other.keys()
+    agree = all(one[node_id] == other[node_id] for node_id in common)
+    return not one or not other or (bool(common) and agree)
+
+
+def _named(founders: Mapping[str, str]) -> str:
+    return ", ".join(f"{node_id}={founders[node_id]}" for node_id in sorted(founders))

@@ -47,7 +47,6 @@ class SnapshotChunk:
     index: int
     offset: int
     data: bytes
-    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +220,6 @@ def _snapshot_chunk(raw: dict[str, Any]) -> SnapshotChunk:
         _int(raw, "index"),
         _int(raw, "offset"),
         _bytes(raw, "data"),
-        _bool(raw, "last"),
     )
 
 
@@ -261,7 +259,9 @@ def _introduction(raw: dict[str, Any]) -> Introduction:
 
 
 def _checked_name(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= limits.MAX_NAME_CHARS:
+    if not isinstance(value, str):
+        raise _MalformedError("name")
+    if not 0 < len(value.encode(errors="replace")) <= limits.MAX_NAME_BYTES:
         raise _MalformedError("name")
     return value
 

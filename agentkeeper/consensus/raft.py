@@ -14,6 +14,7 @@ from agentkeeper.consensus.admission import Admission
 from agentkeeper.consensus.entries import NO_OP, REGULAR
 from agentkeeper.consensus.installation import Installation
 from agentkeeper.consensus.internals import IntegrityError, now_s
+from agentkeeper.consensus.links.refusals import Refusal
 from agentkeeper.consensus.messages import (
     Admit,
     Append,
@@ -82,18 +83,24 @@ class HardenedRaft(Admission, Installation):
 
     def _SyncObj__onMessageReceived(self, node: Node, raw: object) -> None:  # noqa: N802
         message = parse(raw)
-        if message is None or node not in self._SyncObj__otherNodes:
-            return
-        if getattr(message, "term", 0) > self.term + limits.MAX_TERM_LEAP:
-            return  # no cluster comes that far; following it would leave no terms to go on with
-        if isinstance(message, Introduction) or self.introduced(node):
+        sender = f"replica {node.id}"
+        if message is None:
+            self.transport.note(Refusal.MALFORMED, f"{sender} sent a message of unknown shape")
+        elif getattr(message, "term", 0) > self.term + limits.MAX_TERM_LEAP:
+            # No cluster comes that far; following it would leave no terms to go on with.
+            self.transport.note(Refusal.MALFORMED, f"{sender} sent a message of an impossible term")
+        elif isinstance(message, Introduction) or self.introduced(node):
             self._handlers[type(message)](node, message)
+        else:
+            self.transport.note(
+                Refusal.UNINTRODUCED, f"{sender} sent a message before it was let in"
+            )
 
     @property
     def trouble(self) -> str:
         """Why this replica cannot take its full part now, in words; empty if it can."""
         if self.full:
-            return f"its disk is full: {self.full}"
+            return f"it stores no entries: {self.full}"
         if self.standing is Standing.NEW and self.leader is None:
             return "it is new, and waits for the other replicas to begin a cluster with or to join"
         if self._stuck:

@@ -270,11 +270,11 @@ class Replication(Voting):
             except JournalFullError as error:
                 self._flush_again_s = now_s() + limits.FULL_DISK_RETRY_S
                 if not self.full:
-                    logger.error("the disk is full, this replica stores no entries: %s", error)
+                    logger.error("this replica stores no entries: %s", error)
                 self.full = str(error)
             else:
                 if self.full:
-                    logger.info("the disk has room again")
+                    logger.info("this replica stores entries again")
                 self.full = ""
         vouching, self._to_vouch = self._to_vouch, {}
         for node, (term, round_, index) in vouching.items():

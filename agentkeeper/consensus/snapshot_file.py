@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agentkeeper.consensus import limits
-from agentkeeper.consensus.disk import Disk, File
+from agentkeeper.consensus.disk import DamagedError, Disk, File, FormatError
 
 FILE_NAME: Final = "snapshot"
 
@@ -22,10 +22,6 @@ HEADER_BYTES: Final = _HEADER.size
 
 _SYNC_BYTES: Final = 8 * 2**20
 """Synced at least as often as this: the log's small syncs would wait behind one large one."""
-
-
-class DamagedError(Exception):
-    """The bytes are not a whole, intact snapshot; the message says where and how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +55,34 @@ class Header:
         return data + _CRC.pack(zlib.crc32(data))
 
     @classmethod
-    def decode(cls, data: bytes) -> Header:
-        """Read it from the beginning of `data`; raises `DamagedError`."""
+    def decode(cls, data: bytes, path: str) -> Header:
+        """Read it from what the file at `path` begins with; `DamagedError`, `FormatError`."""
         if len(data) < HEADER_BYTES:
-            raise DamagedError(f"it ends at offset {len(data)}, inside its header")
+            raise DamagedError(path, len(data), "it ends there, inside its header")
         magic, version, *fields, crc = _HEADER.unpack_from(data)
         if magic != _MAGIC:
-            raise DamagedError("at offset 0 it does not begin as a snapshot does")
+            raise DamagedError(path, 0, "it does not begin as a snapshot does")
         if zlib.crc32(data[: HEADER_BYTES - _CRC.size]) != crc:
-            raise DamagedError("its header, from offset 0 on, does not match its checksum")
+            raise DamagedError(path, 0, "its header does not match its checksum")
         if version != _VERSION:
-            raise DamagedError(f"it is of format {version}; this build reads format {_VERSION}")
+            raise FormatError(path, version, _VERSION)
         header = cls(*fields)
         if header.length > limits.MAX_SNAPSHOT_BYTES:
-            raise DamagedError(f"{header.length} bytes are more than a snapshot may have")
+            raise DamagedError(path, 0, f"{header.length} bytes are more than it may have")
         return header
 
 
-def read(file: File) -> Snapshot:
-    """Read a snapshot; raises `DamagedError` unless every byte is as it was written."""
-    header = Header.decode(file.read(0, HEADER_BYTES))
+def read(file: File, path: str) -> Snapshot:
+    """Read the snapshot at `path`.
+
+    Raises `DamagedError` unless every byte is as it was written, and `FormatError`.
+    """
+    header = Header.decode(file.read(0, HEADER_BYTES), path)
     if file.size() != header.file_bytes:
-        raise DamagedError(f"it ends at offset {file.size()} instead of {header.file_bytes}")
+        raise DamagedError(path, file.size(), f"it ends there and not at {header.file_bytes}")
     payload = file.read(HEADER_BYTES, header.length)
     if zlib.crc32(payload) != header.crc:
-        raise DamagedError(f"its state, from offset {HEADER_BYTES} on, does not match its checksum")
+        raise DamagedError(path, HEADER_BYTES, "its state does not match its checksum")
     return Snapshot(header.index, header.term, payload)
 
 
@@ -94,6 +93,8 @@ class Growing:
         """Begin an empty one; this and all below raise `OSError` as the disk does."""
         self._disk = disk
         self._name = name
+        self.path = disk.describe(name)
+        """The file's full path, for messages."""
         self.file = disk.open(name, create=True)
         self.size = 0
         self._synced = 0

@@ -1,8 +1,9 @@
 """Snapshots on disk and on their way between replicas.
 
 A snapshot's file grows piece by piece under a temporary name and gets its own once all of it is
-durable, so a crash leaves the former one or the new one. A thread of its own does all this: a large
-snapshot or a slow disk holds up no heartbeat.
+durable, so a crash leaves the former one or the new one. A thread of its own writes: however large
+a snapshot or slow the disk, that holds up no heartbeat. What is sent is read on the engine's
+thread, one piece at a time; a disk that is slow to read, with the piece not in memory, holds it up.
 """
 
 from __future__ import annotations
@@ -18,15 +19,13 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from agentkeeper.consensus import limits
-from agentkeeper.consensus.disk import Disk, File
+from agentkeeper.consensus.disk import DamagedError, Disk, File
 from agentkeeper.consensus.memory_disk import MemoryDisk
 from agentkeeper.consensus.messages import SnapshotChunk
-from agentkeeper.consensus.port import StartError
-from agentkeeper.consensus.recovery import REJOIN
+from agentkeeper.consensus.recovery import refusing_to_start
 from agentkeeper.consensus.snapshot_file import (
     FILE_NAME,
     HEADER_BYTES,
-    DamagedError,
     Growing,
     Header,
     Snapshot,
@@ -52,10 +51,10 @@ class _Incoming:
 class Outgoing:
     """A snapshot on its way to one follower, one piece at a time."""
 
-    def __init__(self, file: File) -> None:
-        """Take over `file`, which is closed with the last reference to this; `DamagedError`."""
+    def __init__(self, file: File, path: str) -> None:
+        """Take over the file at `path`, closed with the last reference to this; `DamagedError`."""
         weakref.finalize(self, file.close)
-        header = Header.decode(file.read(0, HEADER_BYTES))
+        header = Header.decode(file.read(0, HEADER_BYTES), path)
         self.index = header.index
         self._size = header.file_bytes
         self._file = file
@@ -68,12 +67,7 @@ class Outgoing:
             return None
         data = self._file.read(self._offset, limits.SNAPSHOT_CHUNK_BYTES)
         self._sent_s = at_s
-        return {
-            "index": self.index,
-            "offset": self._offset,
-            "data": data,
-            "last": self._offset + len(data) >= self._size,
-        }
+        return {"index": self.index, "offset": self._offset, "data": data}
 
     def arrived(self, index: int, offset: int) -> bool:
         """Note how much the follower has; True if the piece from there on should go out.
@@ -115,16 +109,13 @@ class SnapshotStore:
 
         Raises `StartError` if it is damaged.
         """
-        try:
+        with refusing_to_start(self._disk.describe("")):
             for name in (_SAVED, _RECEIVED):
                 self._disk.remove(name)
             if FILE_NAME not in self._disk.names():
                 return None
             with contextlib.closing(self._disk.open(FILE_NAME)) as file:
-                snapshot = read(file)
-        except (OSError, DamagedError) as error:
-            path = self._disk.describe(FILE_NAME)
-            raise StartError(f"the snapshot {path} cannot be read: {error}; {REJOIN}") from error
+                snapshot = read(file, self._disk.describe(FILE_NAME))
         self.latest_index = self._stored_index = snapshot.index
         return snapshot
 
@@ -133,7 +124,7 @@ class SnapshotStore:
 
         Raises `OSError`, or `DamagedError` if it cannot be a snapshot.
         """
-        return Outgoing(self._disk.open(FILE_NAME))
+        return Outgoing(self._disk.open(FILE_NAME), self._disk.describe(FILE_NAME))
 
     def save(
         self, index: int, term: int, pieces: Iterable[bytes], done: Callable[[bool], None]
@@ -219,7 +210,7 @@ class SnapshotStore:
                 growing.append(piece)
                 crc = zlib.crc32(piece, crc)
             header = Header(index, term, growing.size - HEADER_BYTES, crc)
-            Header.decode(header.encode())  # nothing is stored that could not be read
+            Header.decode(header.encode(), growing.path)  # nothing is stored that cannot be read
             growing.file.write(0, header.encode())
             growing.put_in_place()
         except BaseException:
@@ -240,7 +231,7 @@ class SnapshotStore:
             growing.append(chunk.data)
             if growing.size < incoming.header.file_bytes:
                 return growing.size
-            snapshot = read(growing.file)
+            snapshot = read(growing.file, growing.path)
             if snapshot.index > self._stored_index:
                 growing.put_in_place()
                 self._stored_index = snapshot.index
@@ -253,9 +244,10 @@ class SnapshotStore:
         return snapshot
 
     def _begin(self, chunk: SnapshotChunk) -> None:
-        header = Header.decode(chunk.data)
+        path = self._disk.describe(_RECEIVED)
+        header = Header.decode(chunk.data, path)
         if header.index != chunk.index:
-            raise DamagedError(f"it is of entry {header.index} and not of {chunk.index}")
+            raise DamagedError(path, 0, f"it is of entry {header.index} and not of {chunk.index}")
         if self._incoming is None or self._incoming.header != header:
             self._discard_incoming()
             self._incoming = _Incoming(header, Growing(self._disk, _RECEIVED))

@@ -2,7 +2,9 @@
 
 Files: `lock` (held while the replica runs), `identity.json` (whose folder it is; written last when
 a folder is made), `ballot`, `00000001.log` and so on, and `snapshot`. All belong together: with a
-part of them lost, a replica would have forgotten what it vouched for, so it refuses to start.
+file of them lost, a replica would have forgotten what it vouched for, so it refuses to start. What
+it cannot notice is a folder that is older as a whole (from a backup), and a newest segment that
+was cut where a record ends.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from typing import Any, TextIO
 from agentkeeper.consensus import segments, snapshot_file
 from agentkeeper.consensus.ballot import Ballot
 from agentkeeper.consensus.config import RaftConfig
-from agentkeeper.consensus.disk import DamagedError, Disk, OsDisk
+from agentkeeper.consensus.disk import DamagedError, Disk, FormatError, OsDisk
 from agentkeeper.consensus.entries import Log
 from agentkeeper.consensus.journal import Journal
 from agentkeeper.consensus.port import StartError
-from agentkeeper.consensus.recovery import REJOIN
+from agentkeeper.consensus.recovery import refusing_to_start
 
 _LOCK = "lock"
 _IDENTITY = "identity.json"
@@ -38,7 +40,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         """Make the folder if there is none, and lock it; raises `StartError`."""
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            _make_folder(path)
             self._lock = _hold(path)
         except OSError as error:
             raise StartError(f"the data folder {path} cannot be used: {error}") from error
@@ -48,6 +50,14 @@ class DataFolder:
     def close(self) -> None:
         """Release the folder."""
         self._lock.close()
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        OsDisk(folder.parent).sync()
 
 
 def _hold(path: Path) -> TextIO:
@@ -103,7 +113,7 @@ def open_storage(disk: Disk, config: RaftConfig, draw_incarnation: Callable[[], 
     Raises `StartError`, which says what to do, if it is not this replica's, or not whole and
     intact.
     """
-    try:
+    with refusing_to_start(disk.describe("")):
         _check_format(disk)
         identity = _read_identity(disk)
         if identity is None:
@@ -111,17 +121,15 @@ def open_storage(disk: Disk, config: RaftConfig, draw_incarnation: Callable[[], 
             return _make(disk, config, draw_incarnation())
         _check_owner(disk, identity, config)
         return _open(disk, config, identity.incarnation)
-    except DamagedError as error:
-        raise StartError(f"{error}; {REJOIN}") from error
-    except OSError as error:
-        raise StartError(f"the data folder {disk.describe('')} cannot be used: {error}") from error
 
 
 def _open(disk: Disk, config: RaftConfig, incarnation: str) -> Storage:
     with contextlib.ExitStack() as opened:
         ballot = Ballot.open(disk)
         opened.callback(ballot.close)
-        journal = Journal.open(disk, durability=config.durability)
+        journal = Journal.open(disk, durability=config.durability, newest_segment=ballot.segment)
+        opened.callback(journal.close)
+        _note_segments(journal, ballot)
         opened.pop_all()
     return Storage(journal, ballot, incarnation, is_new=False)
 
@@ -133,9 +141,18 @@ def _make(disk: Disk, config: RaftConfig, incarnation: str) -> Storage:
         opened.callback(ballot.close)
         journal = Journal.create(disk, durability=config.durability)
         opened.callback(journal.close)
+        _note_segments(journal, ballot)
         _store_identity(disk, _Identity(config.node_id, config.member_ids, incarnation))
         opened.pop_all()
     return Storage(journal, ballot, incarnation, is_new=True)
+
+
+def _note_segments(journal: Journal, ballot: Ballot) -> None:
+    def note(number: int) -> None:
+        ballot.store(segment=number)
+
+    note(journal.newest_segment)
+    journal.on_new_segment = note
 
 
 def _check_format(disk: Disk) -> None:
@@ -202,8 +219,8 @@ def _read_identity(disk: Disk) -> _Identity | None:
         file.close()
     if checksum != _checksum(content):
         raise DamagedError(path, 0, "it does not match its checksum")
-    if content.pop("format") != _FORMAT:
-        raise StartError(f"{path} has a format that is not known to this release")
+    if (version := content.pop("format")) != _FORMAT:
+        raise FormatError(path, version, _FORMAT)
     return _Identity(**content)
 
 

@@ -22,7 +22,7 @@ from agentkeeper.consensus.links.link import Link, connect
 from agentkeeper.consensus.links.listener import Listener
 from agentkeeper.consensus.links.refusals import LinkError, Refusal, Refusals
 from agentkeeper.consensus.links.settings import LinkSettings
-from agentkeeper.consensus.links.tls import TlsChannel
+from agentkeeper.consensus.links.tls import TlsChannel, TlsContexts
 
 __all__ = ["LinkSettings", "NoTransport", "PeerNode", "PeerTransport"]
 
@@ -71,6 +71,7 @@ class PeerTransport(Transport):  # type: ignore[misc]
     ) -> None:
         super().__init__(raft, self_node, others)
         self._settings = settings
+        self._tls = None if settings.tls is None else TlsContexts(settings.tls)
         self._poller = raft._poller
         self._own_id: str = self_node.id
         self._nodes: dict[str, PeerNode] = {node.id: node for node in others}
@@ -123,6 +124,10 @@ class PeerTransport(Transport):  # type: ignore[misc]
         """What was dropped so far, counted by reason (`links.refusals.Refusal`)."""
         return self._refusals.counts
 
+    def note(self, reason: Refusal, text: str) -> None:
+        """Count what the engine refused of a peer, and log it now and then."""
+        self._refusals.note(reason, text)
+
     def rejuvenate(self, span_s: float) -> None:
         """Do not take a span in which this process did not run for silence of the peers."""
         for link in self._all_links():
@@ -159,15 +164,15 @@ class PeerTransport(Transport):  # type: ignore[misc]
 
     # --- making links ----------------------------------------------------------------------------
     def _channel(self, target: str | None) -> Channel:
-        party = Party(self._own_id, self._settings.incarnation, self._nodes.keys(), target)
-        if self._settings.tls is not None:
-            return TlsChannel(party, self._settings.tls)
+        party = Party(self._own_id, self._nodes.keys(), target)
+        if self._tls is not None:
+            return TlsChannel(party, self._tls)
         if self._settings.secret is not None:
             return SecretChannel(party, self._settings.secret)
         return PlainChannel(party)
 
     def _dial(self, node: PeerNode) -> None:
-        ip = node.ip
+        ip = node.next_ip()
         if ip is None:
             if node.unresolved:
                 self._refusals.note(Refusal.UNREACHABLE, node.unresolved)
@@ -207,7 +212,7 @@ class PeerTransport(Transport):  # type: ignore[misc]
             older.close()
             self.on_failed(older, LinkError(Refusal.REPLACED, "made a new link"))
         self._links[peer.node_id] = link
-        logger.info("linked to replica %s, incarnation %s", peer.node_id, peer.incarnation)
+        logger.info("linked to replica %s", peer.node_id)
         self._onNodeConnected(self._nodes[peer.node_id])
 
     def on_message(self, link: Link, message: dict[str, Any]) -> None:

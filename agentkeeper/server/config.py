@@ -45,7 +45,10 @@ class Address:
     @property
     def is_wildcard(self) -> bool:
         """Whether it means all interfaces."""
-        return self.host in ("0.0.0.0", "::")
+        try:
+            return ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -177,7 +180,15 @@ class Settings:
                 "--peers needs --data-dir: a replica that forgets its vote and its log on a "
                 "restart can lose what the cluster acknowledged"
             )
-        addresses = [Address.parse(a, f"--peers {n}") for n, a in self.peers.items()]
+        addresses = []
+        for node_id, text in self.peers.items():
+            address = Address.parse(text, f"--peers {node_id}")
+            if address.is_wildcard:
+                raise ConfigError(
+                    f"--peers {node_id}: {text!r} does not say where the others reach it; "
+                    "to listen on all interfaces give --raft-bind as well"
+                )
+            addresses.append(address)
         if len(set(addresses)) < len(addresses):
             raise ConfigError("--peers: two replicas have the same address")
         if self.raft_bind:
@@ -190,12 +201,14 @@ class Settings:
             raise ConfigError(
                 f"--raft-secret-file and {_TLS}: links are guarded by one or the other, not by both"
             )
-        elsewhere = [address for address in addresses if not _is_loopback(address.host)]
-        if elsewhere and secret is None and tls is None:
-            raise ConfigError(
-                f"{_TLS} or --raft-secret-file is needed, as {elsewhere[0]} is not on this "
-                "machine: otherwise whoever reaches the port controls the cluster"
-            )
+        if secret is not None or tls is not None:
+            return  # and no name has to be resolved
+        for address in addresses:
+            if not _is_loopback(address.host):
+                raise ConfigError(
+                    f"{_TLS} or --raft-secret-file is needed, as {address} is not on this "
+                    "machine: otherwise whoever reaches the port controls the cluster"
+                )
 
 
 def parse_peers(text: str) -> dict[str, str]:
@@ -221,6 +234,6 @@ def _is_loopback(host: str) -> bool:
         pass
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except OSError:
+    except (OSError, UnicodeError):
         return False
     return all(ipaddress.ip_address(str(a).partition("%")[0]).is_loopback for a in found)

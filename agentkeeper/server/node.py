@@ -23,7 +23,7 @@ from agentkeeper.core.commands import Announce
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.clock import ClusterClock
 from agentkeeper.server.cluster_view import ClusterView
-from agentkeeper.server.config import Settings
+from agentkeeper.server.config import Address, Settings
 from agentkeeper.server.errors import CallError
 from agentkeeper.server.http.app import HttpServer
 from agentkeeper.server.metrics import Metrics
@@ -202,11 +202,12 @@ class Node:
 
 def _raft_config(settings: Settings) -> RaftConfig:
     timeout_ms = settings.election_timeout_ms
+    bind = settings.raft_bind and str(Address.parse(settings.raft_bind, "--raft-bind"))
     return RaftConfig(
         node_id=settings.node_id,
         peers=dict(settings.peers),
         data_dir=settings.data_dir,
-        bind_address=settings.raft_bind or None,
+        bind_address=bind or None,
         secret=settings.raft_secret(),
         tls=settings.raft_tls(),
         durability=settings.durability,

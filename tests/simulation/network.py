@@ -54,6 +54,9 @@ class SimulatedTransport(Transport):  # type: ignore[misc]
     def rejuvenate(self, span_s: float) -> None:
         """The network itself decides when silence has lasted too long."""
 
+    def note(self, reason: object, text: str) -> None:
+        """What is refused is not counted here."""
+
     def put(self, kind: str, peer_id: str, data: bytes = b"") -> None:
         self.inbox.append((kind, peer_id, data))
         self.wake()

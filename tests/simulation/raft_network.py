@@ -30,6 +30,9 @@ class SimulatedTransport(Transport):
     def rejuvenate(self, span_s: float) -> None:
         pass
 
+    def note(self, reason: object, text: str) -> None:
+        """What is refused is not counted here."""
+
     def receive(self, sender_id: str, message: object) -> None:
         self._onMessageReceived(Node(sender_id), message)
 

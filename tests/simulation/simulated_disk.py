@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 SECTOR_BYTES = 512
-"""What a disk writes whole or not at all."""
+"""What a disk writes whole or not at all; the smallest block of a file system."""
 
 
 @dataclass
@@ -68,16 +68,34 @@ class _Inode:
         # Some changes had been written back. Then the file stops growing, while sectors that it
         # had already may still be written, in any order.
         complete = rng.randint(0, len(self.unsynced))
+        whole = len(self.durable)
         for position, change in enumerate(self.unsynced):
             if position < complete:
                 change.apply(self.durable)
+                whole = len(self.durable)
             elif isinstance(change, _Write):
                 size = len(self.durable)
                 change.tear(self.durable, rng)
                 if position > complete:
                     del self.durable[size:]
+        self._grow(whole, rng)
         self.data = bytearray(self.durable)
         self.unsynced.clear()
+
+    def _grow(self, whole: int, rng: random.Random) -> None:
+        """Perhaps store a size that the file had without the data up to there.
+
+        Sizes are stored with another file's sync. Then there are zeros from where a write ended
+        (at `whole`), or from the beginning of a block that was not written.
+        """
+        cut = any(isinstance(change, _Truncate) for change in self.unsynced)
+        if cut or len(self.data) <= whole or rng.random() < 0.5:
+            return
+        next_block = whole + SECTOR_BYTES - whole % SECTOR_BYTES
+        blocks = range(next_block, len(self.durable), SECTOR_BYTES)
+        written = rng.choice([whole, *blocks])
+        del self.durable[written:]
+        self.durable.extend(bytes(rng.randint(1, len(self.data) - written)))
 
 
 @dataclass
@@ -168,10 +186,10 @@ class SimulatedFile:
 class SimulatedDisk:
     """Implements `Disk` in memory.
 
-    What was not synced may be lost at a power cut: of what was appended a prefix survives, of what
-    was overwritten any sectors, and of what was created, renamed and removed the first few changes,
-    in their order, as a journalling file system keeps them. A synced file in a folder that was not
-    synced can be gone.
+    What was not synced may be lost at a power cut: of what was appended a prefix survives, perhaps
+    with zeros behind it, of what was overwritten any sectors, and of what was created, renamed and
+    removed the first few changes, in their order, as a journalling file system keeps them. A synced
+    file in a folder that was not synced can be gone.
     """
 
     def __init__(self, rng: random.Random, label: str = "simulated") -> None:

@@ -273,7 +273,7 @@ def test_addresses_that_cannot_be_used_harm_nothing(tmp_path: Path) -> None:
 def test_strangers_and_nonsense_harm_nothing(cluster: Cluster) -> None:
     leader = cluster.leader()
     host, port = cluster.peers[leader].split(":")
-    hello = {"protocol": 1, "from": "zz", "to": leader, "incarnation": "1"}
+    hello = {"protocol": 1, "from": "zz", "to": leader}
     for message in (["status"], {"not": ["a", "hello"]}, hello, "nobody", b"\0" * 32, 7):
         data = msgpack.packb(message)
         with socket.create_connection((host, int(port))) as stranger:

@@ -130,9 +130,8 @@ class SecretChannel(PlainChannel):
         return self._opening.open(body)
 
     def _introduce(self) -> Generator[None, bytes, Introduced]:
-        private = X25519PrivateKey.generate()
-        fresh = {"nonce": os.urandom(32), "key": private.public_key().public_bytes_raw()}
         if self.party.target is not None:
+            private, fresh = _draw()
             hello = self.party.hello(fresh)
             self._say(hello)
             answer = yield
@@ -146,6 +145,7 @@ class SecretChannel(PlainChannel):
             hello = yield
             peer, said = self.party.check_hello(hello)
             fresh_bytes(said, "nonce")
+            private, fresh = _draw()
             answer = self.party.answer(fresh)
             keys = _derive(self._secret, private, fresh_bytes(said, "key"), hello, answer)
             self._say(answer)
@@ -188,6 +188,12 @@ class _Keys:
     acceptor_proof: bytes
     from_dialer: _SealingKey
     from_acceptor: _SealingKey
+
+
+def _draw() -> tuple[X25519PrivateKey, dict[str, bytes]]:
+    """Draw what one end adds to its introduction."""
+    private = X25519PrivateKey.generate()
+    return private, {"nonce": os.urandom(32), "key": private.public_key().public_bytes_raw()}
 
 
 def _derive(

@@ -10,13 +10,11 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
-from agentkeeper.consensus.links.frames import decode, encode
+from agentkeeper.consensus.links.frames import MAX_TEXT_CHARS, decode_introduction, encode
 from agentkeeper.consensus.links.refusals import LinkError, Refusal
 
 PROTOCOL = 1
 """Version of what is said on a link; both ends must have the same."""
-
-_MAX_TEXT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,6 @@ class Introduced:
     """A peer, known from now on to be the one it says it is."""
 
     node_id: str
-    incarnation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,6 @@ class Party:
     """This replica's end of a connection."""
 
     own_id: str
-    incarnation: str
     peer_ids: Set[str]
     """Ids of the other replicas of the cluster."""
     target: str | None = None
@@ -42,22 +38,21 @@ class Party:
 
     def hello(self, extra: dict[str, Any]) -> bytes:
         """Give what a dialer says first; `extra` is added to it."""
-        mine = {"protocol": PROTOCOL, "from": self.own_id, "to": self.target}
-        return encode({**mine, "incarnation": self.incarnation, **extra})
+        return encode({"protocol": PROTOCOL, "from": self.own_id, "to": self.target, **extra})
 
     def answer(self, extra: dict[str, Any]) -> bytes:
         """Give what the one who was dialled answers; `extra` is added to it."""
-        return encode({"from": self.own_id, "incarnation": self.incarnation, **extra})
+        return encode({"from": self.own_id, **extra})
 
     def check_hello(self, body: bytes) -> tuple[Introduced, dict[str, Any]]:
         """Check what a dialer said, and give it decoded as well; raises `LinkError`."""
-        said = decode(body)
+        said = decode_introduction(body)
         if said.get("protocol") != PROTOCOL:
             raise LinkError(
                 Refusal.WRONG_PROTOCOL,
                 f"speaks version {said.get('protocol')!r:.20} of the protocol, not {PROTOCOL}",
             )
-        peer = Introduced(text(said, "from"), text(said, "incarnation"))
+        peer = Introduced(text(said, "from"))
         if peer.node_id == self.own_id:
             raise LinkError(Refusal.OWN_ID, f"has this replica's own id {self.own_id}")
         if peer.node_id not in self.peer_ids:
@@ -72,8 +67,8 @@ class Party:
 
     def check_answer(self, body: bytes) -> tuple[Introduced, dict[str, Any]]:
         """Check what the one who was dialled said; raises `LinkError`."""
-        said = decode(body)
-        peer = Introduced(text(said, "from"), text(said, "incarnation"))
+        said = decode_introduction(body)
+        peer = Introduced(text(said, "from"))
         if peer.node_id != self.target:
             raise LinkError(Refusal.MISDIRECTED, f"turned out to be {peer.node_id!r:.80}")
         return self._certified(peer), said
@@ -91,7 +86,7 @@ class Party:
 def text(said: dict[str, Any], key: str) -> str:
     """Give a short text out of what was said; raises `LinkError` if there is none."""
     value = said.get(key)
-    if not isinstance(value, str) or not 0 < len(value) <= _MAX_TEXT:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_CHARS:
         raise LinkError(Refusal.MALFORMED, f"gave no proper {key!r} in its introduction")
     return value
 

@@ -9,6 +9,7 @@ from typing import Any
 from pysyncobj.poller import POLL_EVENT_TYPE
 
 from agentkeeper.consensus.internals import now_s
+from agentkeeper.consensus.links.address import resolve, split_address
 from agentkeeper.consensus.links.refusals import Refusal, Refusals
 from agentkeeper.consensus.port import StartError
 
@@ -48,9 +49,7 @@ class Listener:
         """Begin to listen; raises `StartError`."""
         host, port = split_address(self._address)
         try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
+            family, kind, protocol, _, address = resolve(host, port, socket.AI_PASSIVE)[0]
             made = socket.socket(family, kind, protocol)
         except (OSError, UnicodeError) as error:
             raise self._bind_error(f"the address cannot be used ({error})") from error
@@ -106,9 +105,3 @@ class Listener:
             self._socket.close()
             self._socket = None
             self._paused_until_s = None
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Give host, without the brackets an IPv6 address may have, and port of `host:port`."""
-    host, _, port = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -13,8 +13,6 @@ class LinkSettings:
 
     bind_address: str
     """`host:port` to listen on; an IPv6 address is best put in brackets."""
-    incarnation: str
-    """Names this replica's data folder; told to peers when a link comes up."""
     silence_s: float
     """Time after which a link is given up on which nothing arrives, or nothing can be sent."""
     secret: str | None = field(default=None, repr=False)

@@ -18,7 +18,7 @@ def add(log: Log, added: list[Entry]) -> None:
 
 
 def filled(disk: SimulatedDisk, count: int, *, segment_bytes: int = 2**20) -> Journal:
-    """Make a log with `count` durable entries, each flushed by itself; five fit in 200 bytes."""
+    """Make a log with `count` durable entries, each flushed by itself; five fit in 210 bytes."""
     journal = Journal.create(disk, segment_bytes=segment_bytes)
     for entry in entries(1, count):
         journal.add(*entry)

@@ -16,7 +16,7 @@ from agentkeeper.consensus.config import TlsFiles
 from agentkeeper.consensus.links.channels import Channel, PlainChannel, SecretChannel
 from agentkeeper.consensus.links.introduction import Introduced, Party
 from agentkeeper.consensus.links.refusals import LinkError
-from agentkeeper.consensus.links.tls import TlsChannel
+from agentkeeper.consensus.links.tls import TlsChannel, TlsContexts
 from agentkeeper.consensus.transport import LinkSettings, PeerNode, PeerTransport
 
 SECRET = "a shared secret"
@@ -40,13 +40,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def party(own: str, target: str | None = None, peers: str = "abc") -> Party:
     others = frozenset(peers) - {own}
-    return Party(own, f"incarnation of {own}", others, target)
+    return Party(own, others, target)
 
 
 def channel(guard: str | TlsFiles | None, of: Party) -> Channel:
     """Make a channel: with a secret, with TLS, or with neither."""
     if isinstance(guard, TlsFiles):
-        return TlsChannel(of, guard)
+        return TlsChannel(of, TlsContexts(guard))
     return PlainChannel(of) if guard is None else SecretChannel(of, guard)
 
 
@@ -91,7 +91,6 @@ class Replica:
             [node for node in self.nodes.values() if node.id != node_id],
             LinkSettings(
                 bind_address=world.addresses[node_id],
-                incarnation=f"incarnation of {node_id}",
                 silence_s=SILENCE_S,
                 secret=guard if isinstance(guard, str) else None,
                 tls=guard if isinstance(guard, TlsFiles) else None,

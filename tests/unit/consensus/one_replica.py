@@ -14,6 +14,7 @@ from simulated_disk import SimulatedDisk
 
 from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.engine import RaftEngine
+from agentkeeper.consensus.links.refusals import Refusal
 from agentkeeper.consensus.port import Outcome, Role
 
 Message = dict[str, Any]
@@ -23,6 +24,7 @@ class Wire(Transport):
     def __init__(self, node: Node) -> None:
         super().__init__(None, node, [])
         self.sent: list[tuple[str, Message]] = []
+        self.notes: list[tuple[str, str]] = []
 
     def send(self, node: Node, message: Message) -> bool:
         self.sent.append((node.id, message))
@@ -30,6 +32,9 @@ class Wire(Transport):
 
     def rejuvenate(self, span_s: float) -> None:
         pass
+
+    def note(self, reason: Refusal, text: str) -> None:
+        self.notes.append((reason.value, text))
 
 
 class Clock:
@@ -65,11 +70,11 @@ class Replica:
         *,
         ids: str = "abc",
         new: bool = False,
-        bootstrap: bool = False,
+        **settings: Any,
     ) -> None:
         self.disk = disk or SimulatedDisk(random.Random(0))
         self.peers = ids.replace(node_id, "")
-        config = RaftConfig(node_id, peers=dict.fromkeys(ids, "localhost:1"), bootstrap=bootstrap)
+        config = RaftConfig(node_id, peers=dict.fromkeys(ids, "localhost:1"), **settings)
         self.incarnation = f"of {node_id}"
         self.engine = RaftEngine(
             config, transport=Wire, disk=self.disk, draw_incarnation=lambda: self.incarnation

@@ -160,7 +160,8 @@ def test_a_learner_votes_once_the_entry_is_durable_here(learner: Replica, make: 
     assert learner.raft.votes
     assert [(to, message["standing"]) for to, message in told] == [("b", "voter"), ("c", "voter")]
     learner.disk.power_cut()
-    again = make(learner.disk)
+    again = make(learner.disk, new=True)
+    again.introduce("c", founders={"a": "of the former disk"})
     assert again.raft.votes
     assert again.raft.last_index == 3
     assert again.ask_vote("c", 2)

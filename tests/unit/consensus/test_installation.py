@@ -49,6 +49,9 @@ class Wire(Transport):
     def rejuvenate(self, span_s: float) -> None:
         pass
 
+    def note(self, reason: object, text: str) -> None:
+        """What is refused is not counted here."""
+
 
 class Listener:
     def __init__(self) -> None:

@@ -22,12 +22,12 @@ def disk() -> SimulatedDisk:
 
 
 def test_segments_follow_each_other(disk: SimulatedDisk) -> None:
-    journal = filled(disk, 20, segment_bytes=200)
+    journal = filled(disk, 20, segment_bytes=210)
     assert disk.names() == [segments.name_of(number) for number in range(1, 5)]
     sizes = [disk.open(name).size() for name in disk.names()]
-    assert all(200 <= size < 250 for size in sizes[:-1])
+    assert all(210 <= size < 250 for size in sizes[:-1])
     journal.close()
-    reopened = Journal.open(disk, segment_bytes=200)
+    reopened = Journal.open(disk, segment_bytes=210)
     assert reopened[:] == entries(1, 20)
     add(reopened, entries(21, 30))
     reopened.flush()
@@ -35,7 +35,7 @@ def test_segments_follow_each_other(disk: SimulatedDisk) -> None:
 
 
 def test_a_new_segment_is_durable_before_anything_is_in_it(disk: SimulatedDisk) -> None:
-    journal = filled(disk, 5, segment_bytes=200)
+    journal = filled(disk, 5, segment_bytes=210)
     seen: list[tuple[str, str]] = []
     disk.before = lambda operation, name: seen.append((operation, name))
     journal.add(*entries(6, 6)[0])
@@ -53,7 +53,7 @@ def test_a_new_segment_is_durable_before_anything_is_in_it(disk: SimulatedDisk) 
 
 
 def test_old_segments_go_one_at_a_flush(disk: SimulatedDisk) -> None:
-    journal = filled(disk, 20, segment_bytes=200)
+    journal = filled(disk, 20, segment_bytes=210)
     journal.deleteEntriesTo(10)  # the third segment begins with entry 11
     assert len(disk.names()) == 4
     journal.flush()
@@ -67,7 +67,7 @@ def test_old_segments_go_one_at_a_flush(disk: SimulatedDisk) -> None:
 
 
 def test_old_segments_also_go_after_the_log_was_opened_again(disk: SimulatedDisk) -> None:
-    filled(disk, 20, segment_bytes=200).close()
+    filled(disk, 20, segment_bytes=210).close()
     journal = Journal.open(disk)
     journal.deleteEntriesTo(19)
     for _ in range(9):
@@ -77,7 +77,7 @@ def test_old_segments_also_go_after_the_log_was_opened_again(disk: SimulatedDisk
 
 
 def test_a_segment_whose_entries_were_replaced_can_go(disk: SimulatedDisk) -> None:
-    journal = filled(disk, 6, segment_bytes=200)
+    journal = filled(disk, 6, segment_bytes=210)
     journal.deleteEntriesFrom(2)
     add(journal, entries(3, 7, term=2))
     journal.flush()
@@ -92,7 +92,7 @@ def test_a_segment_whose_entries_were_replaced_can_go(disk: SimulatedDisk) -> No
 def test_that_they_were_replaced_is_known_after_the_log_was_opened_again(
     disk: SimulatedDisk,
 ) -> None:
-    journal = filled(disk, 6, segment_bytes=200)
+    journal = filled(disk, 6, segment_bytes=210)
     journal.deleteEntriesFrom(2)
     add(journal, entries(3, 4, term=2))
     journal.flush()
@@ -106,7 +106,7 @@ def test_that_they_were_replaced_is_known_after_the_log_was_opened_again(
 def test_all_segments_before_a_restart_that_goes_back_can_go(
     disk: SimulatedDisk, again: bool
 ) -> None:
-    journal = filled(disk, 19, segment_bytes=200)
+    journal = filled(disk, 19, segment_bytes=210)
     journal.restart(3, 2)
     journal.flush()
     if again:
@@ -117,7 +117,7 @@ def test_all_segments_before_a_restart_that_goes_back_can_go(
 
 
 def test_replacing_below_what_the_first_segment_began_with(disk: SimulatedDisk) -> None:
-    journal = filled(disk, 9, segment_bytes=200)
+    journal = filled(disk, 9, segment_bytes=210)
     journal.deleteEntriesFrom(3)
     add(journal, entries(4, 6, term=2))
     journal.flush()
@@ -128,7 +128,7 @@ def test_replacing_below_what_the_first_segment_began_with(disk: SimulatedDisk) 
 
 
 def test_nothing_goes_before_what_is_kept_is_durable(disk: SimulatedDisk) -> None:
-    journal = filled(disk, 19, segment_bytes=200)
+    journal = filled(disk, 19, segment_bytes=210)
     names = disk.names()
     journal.restart(100, 4)
     disk.capacity_bytes = disk.used_bytes
@@ -149,7 +149,7 @@ def test_a_full_disk_loses_nothing(disk: SimulatedDisk, room_bytes: int) -> None
     add(journal, entries(4, 9))
     disk.capacity_bytes = size + room_bytes
     for _ in range(3):
-        with pytest.raises(JournalFullError, match="no room on the disk for disk/"):
+        with pytest.raises(JournalFullError, match="the disk is full: disk/"):
             journal.flush()
         assert (journal.durable_index, journal.has_unflushed) == (3, True)
         assert disk.used_bytes == size
@@ -165,7 +165,7 @@ def test_a_full_disk_loses_nothing(disk: SimulatedDisk, room_bytes: int) -> None
 def test_a_disk_that_fills_up_between_segments_loses_nothing(
     disk: SimulatedDisk, room_bytes: int
 ) -> None:
-    journal = filled(disk, 3, segment_bytes=200)
+    journal = filled(disk, 3, segment_bytes=210)
     add(journal, entries(4, 9))
     disk.capacity_bytes = disk.used_bytes + room_bytes
     with pytest.raises(JournalFullError):
@@ -174,8 +174,46 @@ def test_a_disk_that_fills_up_between_segments_loses_nothing(
     assert 3 <= durable < 9
     disk.power_cut()
     disk.capacity_bytes = None
-    reopened = Journal.open(disk, segment_bytes=200)
+    reopened = Journal.open(disk, segment_bytes=210)
     assert reopened[:] == entries(1, durable)
+
+
+@pytest.mark.parametrize("operation", ["create", "sync_folder"])
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [(errno.EMFILE, "this process has as many files"), (errno.ENFILE, "this machine has as many")],
+)
+def test_a_segment_that_cannot_be_opened_is_tried_again(
+    disk: SimulatedDisk, operation: str, lacking: int, said: str
+) -> None:
+    journal = filled(disk, 5, segment_bytes=210)
+    journal.add(*entries(6, 6)[0])
+
+    def fail(asked: str, name: str) -> None:
+        if asked == operation:
+            raise OSError(lacking, "too many open files")
+
+    for _ in range(2):
+        disk.before = fail
+        with pytest.raises(JournalFullError, match=said):
+            journal.flush()
+        disk.before = None
+    assert (journal.durable_index, journal.has_unflushed) == (5, True)
+    journal.flush()
+    disk.power_cut()
+    assert Journal.open(disk)[:] == entries(1, 6)
+
+
+def test_a_new_segment_is_told_of_before_anything_is_in_it(disk: SimulatedDisk) -> None:
+    journal = filled(disk, 5, segment_bytes=210)
+    sizes: list[tuple[int, int]] = []
+    journal.on_new_segment = lambda number: sizes.append(
+        (number, disk.open(segments.name_of(number)).size())
+    )
+    journal.add(*entries(6, 6)[0])
+    journal.flush()
+    assert sizes == [(2, segments.HEADER_BYTES)]
+    assert journal.newest_segment == 2
 
 
 def test_entries_kept_on_a_full_disk_can_still_be_replaced(disk: SimulatedDisk) -> None:
@@ -192,7 +230,7 @@ def test_entries_kept_on_a_full_disk_can_still_be_replaced(disk: SimulatedDisk) 
 
 
 def test_trimming_frees_room_on_a_full_disk(disk: SimulatedDisk) -> None:
-    journal = filled(disk, 8, segment_bytes=200)
+    journal = filled(disk, 8, segment_bytes=210)
     journal.deleteEntriesTo(6)
     disk.capacity_bytes = disk.used_bytes
     add(journal, entries(9, 9))

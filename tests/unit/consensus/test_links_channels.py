@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
-import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,10 +57,7 @@ def refusal(act: Callable[[], object]) -> Refusal | None:
 
 def test_both_learn_who_the_other_is_and_can_talk(guards: dict[str, Guard]) -> None:
     dialer, acceptor = pair(guards)
-    assert introduce(dialer, acceptor) == (
-        Introduced("a", "incarnation of a"),
-        Introduced("b", "incarnation of b"),
-    )
+    assert introduce(dialer, acceptor) == (Introduced("a"), Introduced("b"))
     for source, sink in ((dialer, acceptor), (acceptor, dialer)):
         bodies = [b"one", b"two" * 1000, bytes(MAX_MESSAGE_BYTES)]
         stream = b"".join(source.seal(body) for body in (b"", *bodies))
@@ -82,8 +76,8 @@ def test_byte_by_byte_is_as_good(guards: dict[str, Guard]) -> None:
                 events[sink] += sink.receive(bytes([byte]))
     for byte in dialer.seal(b"hello"):
         events[acceptor] += acceptor.receive(bytes([byte]))
-    assert events[acceptor] == [Introduced("b", "incarnation of b"), b"hello"]
-    assert events[dialer] == [Introduced("a", "incarnation of a")]
+    assert events[acceptor] == [Introduced("b"), b"hello"]
+    assert events[dialer] == [Introduced("a")]
 
 
 def answers(sink: Channel, data: bytes) -> bytes:
@@ -101,8 +95,10 @@ def answers(sink: Channel, data: bytes) -> bytes:
         ("b", "c", ("to", "c"), Refusal.MISDIRECTED),
         ("b", "a", ("from", 7), Refusal.MALFORMED),
         ("b", "a", ("from", "x" * 300), Refusal.MALFORMED),
-        ("b", "a", ("incarnation", ""), Refusal.MALFORMED),
-        ("b", "a", ("incarnation", None), Refusal.MALFORMED),
+        ("b", "a", ("from", ""), Refusal.MALFORMED),
+        ("b", "a", ("to", None), Refusal.MALFORMED),
+        ("b", "a", ("more", ["x"]), Refusal.MALFORMED),
+        ("b", "a", ("more", bytes(65)), Refusal.MALFORMED),
     ],
 )
 @pytest.mark.parametrize("guard", [None, SECRET])
@@ -152,10 +148,10 @@ def flipped(value: bytes) -> bytes:
 
 
 def test_what_was_said_in_the_introduction_cannot_be_changed() -> None:
-    for changed in ("incarnation", "nonce", "key"):
+    for changed in ("more", "nonce", "key"):
         dialer, acceptor = SecretChannel(party("b", "a"), SECRET), SecretChannel(party("a"), SECRET)
         answer = decode(answers(acceptor, dialer.take_outgoing())[4:])
-        answer[changed] = "other" if changed == "incarnation" else flipped(answer[changed])
+        answer[changed] = flipped(answer.get(changed, b"more"))
         proof = answers(dialer, frame(encode(answer)))
         assert refusal(lambda a=acceptor, p=proof: list(a.receive(p))) is Refusal.FORGED
 
@@ -180,7 +176,7 @@ def test_a_recorded_connection_cannot_be_played_again() -> None:
     dialer, acceptor = SecretChannel(party("b", "a"), SECRET), SecretChannel(party("a"), SECRET)
     hello = dialer.take_outgoing()
     proof = answers(dialer, answers(acceptor, hello))
-    assert list(acceptor.receive(proof)) == [Introduced("b", "incarnation of b")]
+    assert list(acceptor.receive(proof)) == [Introduced("b")]
     again = SecretChannel(party("a"), SECRET)
     assert answers(again, hello)
     assert refusal(lambda: list(again.receive(proof))) is Refusal.FORGED
@@ -256,7 +252,7 @@ def test_garbage_yields_nothing(
                 assert list(end.receive(data[begin:stop])) == []
 
 
-FIELDS = st.sampled_from(["protocol", "from", "to", "incarnation", "nonce", "key"])
+FIELDS = st.sampled_from(["protocol", "from", "to", "more", "nonce", "key"])
 VALUES = st.none() | st.integers(-9, 9) | st.text(max_size=5) | st.binary(max_size=40)
 
 
@@ -282,104 +278,18 @@ def taken(sink: Channel, data: bytes) -> bytes:
     return sink.take_outgoing()
 
 
-# --- TLS -----------------------------------------------------------------------------------------
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
+def test_a_stranger_costs_no_key_before_it_has_said_who_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = 0
+    draw = channels._draw
 
+    def counted() -> Any:
+        nonlocal drawn
+        drawn += 1
+        return draw()
 
-def tls_refusal(dialer: TlsFiles, acceptor: TlsFiles, target: str = "a") -> Refusal | None:
-    made = channel(dialer, party("b", target)), channel(acceptor, party("a"))
-    return refusal(lambda: introduce(*made))
-
-
-def test_a_certificate_of_another_authority_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    ours, other = Authority(tmp_path), Authority(tmp_path / "other")
-    good, bad = ours.issue("a"), other.issue("b")
-    assert tls_refusal(bad, good) is Refusal.TLS
-    trusting = dataclasses.replace(bad, authority=good.authority)
-    assert tls_refusal(trusting, good) is Refusal.TLS
-    assert tls_refusal(ours.issue("b"), other.issue("a")) is Refusal.TLS
-
-
-def test_an_expired_certificate_is_refused_at_either_end(authority: Authority) -> None:
-    expired = authority.issue("b", expired=True)
-    assert tls_refusal(expired, authority.issue("a")) is Refusal.TLS
-    expired = authority.issue("a", expired=True)
-    assert tls_refusal(authority.issue("b"), expired) is Refusal.TLS
-
-
-def test_a_certificate_must_name_the_one_who_shows_it(authority: Authority) -> None:
-    for wrong in ("c", "*", "B", "b.example"):
-        named = authority.issue(wrong, stem="wrong")
-        assert tls_refusal(named, authority.issue("a")) is Refusal.WRONG_NAME
-    assert tls_refusal(authority.issue("b"), authority.issue("c")) is Refusal.WRONG_NAME
-    several = authority.issue("host.example", "b", stem="several")
-    introduce(channel(several, party("b", "a")), channel(authority.issue("a"), party("a")))
-
-
-def test_one_without_certificate_is_refused(authority: Authority) -> None:
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = ssl.create_default_context(cafile=authority.file)
-    context.check_hostname = False
-    stranger = context.wrap_bio(incoming, outgoing)
-    acceptor = channel(authority.issue("a"), party("a"))
-
-    def talk() -> None:
-        for _ in range(3):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                stranger.do_handshake()
-            assert list(acceptor.receive(outgoing.read())) == []
-            incoming.write(acceptor.take_outgoing())
-
-    assert refusal(talk) is Refusal.TLS
-
-
-def test_an_older_tls_is_refused(authority: Authority) -> None:
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = ssl.create_default_context(cafile=authority.file)
-    context.check_hostname = False
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    files = authority.issue("b")
-    context.load_cert_chain(files.certificate, files.key)
-    with pytest.raises(ssl.SSLWantReadError):
-        context.wrap_bio(incoming, outgoing).do_handshake()
-    acceptor = channel(authority.issue("a"), party("a"))
-    assert refusal(lambda: list(acceptor.receive(outgoing.read()))) is Refusal.TLS
-    assert acceptor.take_outgoing(), "an alert tells what is wrong"
-
-
-def test_tampered_tls_is_refused(authority: Authority) -> None:
-    dialer, acceptor = (
-        channel(authority.issue("b"), party("b", "a")),
-        channel(authority.issue("a"), party("a")),
-    )
-    introduce(dialer, acceptor)
-    sealed = bytearray(dialer.seal(b"hello"))
-    sealed[-1] ^= 1
-    assert refusal(lambda: list(acceptor.receive(bytes(sealed)))) is Refusal.TLS
-
-
-def test_files_that_cannot_be_used_are_told(authority: Authority) -> None:
-    good = authority.issue("b")
-    missing = dataclasses.replace(good, key=authority.folder / "none.key")
-    mixed = dataclasses.replace(good, key=authority.issue("a").key)
-    for files in (missing, mixed):
-        assert refusal(lambda f=files: channel(f, party("b", "a"))) is Refusal.TLS_FILES
-
-
-def test_a_key_with_a_password_is_told_instead_of_asked_for(authority: Authority) -> None:
-    from cryptography.hazmat.primitives import serialization
-
-    good = authority.issue("b")
-    key = serialization.load_pem_private_key(good.key.read_bytes(), None)
-    good.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(b"secret"),
-        )
-    )
-    with pytest.raises(LinkError, match="protected by a password"):
-        channel(good, party("b", "a"))
+    monkeypatch.setattr(channels, "_draw", counted)
+    acceptor = SecretChannel(party("a"), SECRET)
+    assert refusal(lambda: list(acceptor.receive(frame(encode({"from": "b"}))))) is not None
+    assert drawn == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import struct
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import link_world
@@ -16,10 +18,13 @@ from link_world import Clock
 
 from agentkeeper.consensus import limits
 from agentkeeper.consensus.links.frames import (
+    MAX_CONTAINERS,
+    MAX_INTRODUCTION_BYTES,
     MAX_LIST_ITEMS,
     MAX_MESSAGE_BYTES,
     FrameReader,
     decode,
+    decode_introduction,
     encode,
     frame,
 )
@@ -106,6 +111,63 @@ def test_whatever_comes_is_a_message_or_refused(body: bytes) -> None:
 def test_what_is_no_message_is_refused(body: bytes) -> None:
     with pytest.raises(LinkError):
         decode(body)
+
+
+def peak_bytes(decoder: Callable[[bytes], object], body: bytes) -> int:
+    """Let a decoder refuse `body`, and give the memory that this took at most."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(LinkError):
+            decoder(body)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        b"\xdc\x20\x00",
+        b"\xdc\x00\x10",
+        b"\xdd\x00\x00\x10\x00",
+        b"\x9f",
+        b"\xdf\x00\x00\x01\x00\xa0",
+        b"\x8f\xa0",
+        b"\x81\xa0",
+    ],
+)
+def test_no_introduction_takes_much_more_than_its_size(nested: bytes) -> None:
+    body = (nested * MAX_INTRODUCTION_BYTES)[:MAX_INTRODUCTION_BYTES]
+    for begin in (b"", b"\x81\xa1a"):
+        assert peak_bytes(decode_introduction, (begin + body)[:MAX_INTRODUCTION_BYTES]) < 2**17
+
+
+@pytest.mark.parametrize("value", [[], "x" * 257, bytes(65), {str(at): 0 for at in range(17)}])
+def test_an_introduction_holds_little(value: object) -> None:
+    assert decode_introduction(encode({"a": "x" * 256, "b": bytes(64)}))
+    if value == []:
+        assert decode_introduction(encode({"a": []})) == {"a": []}
+        value = [0]
+    with pytest.raises(LinkError):
+        decode_introduction(encode({"a": value}))
+
+
+@pytest.mark.parametrize("item", [b"\x90", b"\x80", b"\x91\x90"])
+def test_a_peers_message_holds_so_many_containers_at_most(item: bytes) -> None:
+    body = b"\x81\xa1a\xdc\x03\xe8" + (b"\xdc\x10\x00" + item * 4096) * 1000
+    assert len(body) > 4_000_000
+    assert peak_bytes(decode, body) < 2**21
+
+
+def test_a_peers_containers_may_be_as_many_as_an_append_needs() -> None:
+    within = [[0]] * MAX_LIST_ITEMS
+    assert decode(encode({"a": within, "b": [[0]] * (MAX_CONTAINERS - MAX_LIST_ITEMS - 3)}))
+    with pytest.raises(LinkError):
+        decode(encode({"a": within, "b": [[0]] * (MAX_CONTAINERS - MAX_LIST_ITEMS - 2)}))
+
+
+def test_a_peers_nested_lists_take_a_bounded_amount() -> None:
+    assert peak_bytes(decode, b"\xdc\x10\x00" * 100_000) < 2**26
 
 
 def test_the_largest_append_fits() -> None:

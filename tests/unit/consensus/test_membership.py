@@ -89,7 +89,10 @@ def test_founders_count_for_the_disk_that_founded(
     founders = FOUNDERS | {"b": incarnation}
     told = replica.introduce("a", "voter", founders)
     assert replica.raft.votes is believed
-    assert [message["founders"] for _, message in told] == [founders] * 2 * believed
+    standing = "voter" if believed else "learner"
+    assert [(message["standing"], message["founders"]) for _, message in told] == [
+        (standing, founders)
+    ] * 2
 
 
 def test_founders_are_told_on_by_whoever_knows_them(make: Make) -> None:
@@ -188,6 +191,13 @@ def test_a_learner_stores_entries_and_says_what_it_is(learner: Replica) -> None:
     learner.cut("c")
     learner.link("c")
     assert learner.sent("introduction")[-1][1]["standing"] == "learner"
+
+
+def test_an_admitted_learner_tells_the_founders_of_the_cluster(learner: Replica) -> None:
+    founders = FOUNDERS | {"a": "of the former disk"}
+    learner.append("b", 1, (1, 0), 1)
+    told = learner.receive("b", type="admit", term=1, index=2)
+    assert [(said["standing"], said["founders"]) for _, said in told] == [("voter", founders)] * 2
 
 
 # --- what others say counts if they vote ----------------------------------------------------------

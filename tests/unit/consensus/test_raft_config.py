@@ -20,7 +20,7 @@ def test_a_cluster_has_a_bounded_number_of_replicas() -> None:
 
 
 def test_a_node_id_has_a_bounded_length() -> None:
-    longest, too_long = "a" * limits.MAX_NAME_CHARS, "a" * (limits.MAX_NAME_CHARS + 1)
+    longest, too_long = "a" * limits.MAX_NAME_BYTES, "a" * (limits.MAX_NAME_BYTES + 1)
     assert RaftConfig(longest, peers=peers(longest, "b")).other_ids == ["b"]
     for node_id, others in ((too_long, ()), (too_long, (too_long, "b")), ("b", (too_long, "b"))):
         with pytest.raises(ValueError, match=f"'{too_long}' is longer than 64"):

@@ -12,6 +12,7 @@ from lone_engine import Listener, Make, lead, propose, propose_and_step, raft_of
 from raft_world import SmallSegments
 
 from agentkeeper.consensus import storage
+from agentkeeper.consensus.ballot import Ballot
 from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.disk import OsDisk
 from agentkeeper.consensus.engine import RaftEngine
@@ -106,6 +107,15 @@ def test_refuses_a_damaged_log(make: Make, tmp_path: Path) -> None:
         make(tmp_path)
 
 
+def test_refuses_a_log_that_is_ahead_of_the_ballot(make: Make, tmp_path: Path) -> None:
+    engine, _ = make(tmp_path)
+    propose_and_step(engine)
+    engine.stop()
+    Ballot.create(OsDisk(tmp_path), voter=True).close()
+    with pytest.raises(StartError, match=r"stored term is only 0; .* rejoins empty"):
+        make(tmp_path)
+
+
 def test_a_trim_keeps_term_vote_and_what_follows(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +162,7 @@ def test_stop_after_a_failed_start_is_harmless(make: Make, tmp_path: Path) -> No
     engine.stop()
     (tmp_path / "snapshot").write_bytes(b"damaged")
     engine = RaftEngine(RaftConfig("a", tmp_path))
-    with pytest.raises(StartError, match="cannot be read"):
+    with pytest.raises(StartError, match="is damaged at byte 7"):
         engine.open(Listener())
     engine.stop()
     engine.stop()

@@ -33,7 +33,6 @@ CHUNK: dict[str, Any] = {
     "index": 4,
     "offset": 0,
     "data": b"x",
-    "last": True,
 }
 INTRODUCTION: dict[str, Any] = {
     "type": "introduction",
@@ -47,7 +46,7 @@ def test_known_messages_are_typed() -> None:
     assert parse(APPEND) == Append(3, 7, 4, 5, 2, [(b"\x00x", 6, 3)])
     assert parse({"type": "agentkeeper", "payload": b"hi"}) == Payload(b"hi")
     assert parse({"type": "admit", "term": 3, "index": 9}) == Admit(3, 9)
-    assert parse(CHUNK) == SnapshotChunk(3, 7, 4, 0, b"x", True)
+    assert parse(CHUNK) == SnapshotChunk(3, 7, 4, 0, b"x")
     assert parse(INTRODUCTION) == Introduction("of a", Standing.VOTER, {"a": "of a"})
 
 
@@ -81,10 +80,11 @@ def test_a_bare_heartbeat_says_nothing_about_the_log() -> None:
         {"type": "admit", "term": 1},
         CHUNK | {"data": "text"},
         CHUNK | {"offset": -1},
-        CHUNK | {"last": 1},
         INTRODUCTION | {"incarnation": ""},
         INTRODUCTION | {"incarnation": "x" * 65},
         INTRODUCTION | {"incarnation": b"x"},
+        INTRODUCTION | {"incarnation": "\u00e4" * 33},
+        INTRODUCTION | {"founders": {"\u20ac" * 22: "x"}},
         INTRODUCTION | {"standing": "leader"},
         INTRODUCTION | {"standing": None},
         INTRODUCTION | {"founders": [("a", "of a")]},

@@ -67,7 +67,35 @@ def test_any_prefix_of_what_was_appended_survives() -> None:
         disk.open("a").write(2, b"34")
         disk.open("a").write(4, b"5")
 
-    assert _after_power_cuts(prepare, "a") == {b"12", b"123", b"1234", b"12345"}
+    found = _after_power_cuts(prepare, "a")
+    prefixes = {b"12", b"123", b"1234", b"12345"}
+    # The file may have grown all the same, with nothing written from where a write ended.
+    grown = {b"12\0", b"12\0\0", b"12\0\0\0", b"1234\0"}
+    assert found == prefixes | grown
+
+
+def test_a_file_may_grow_without_the_last_blocks_content() -> None:
+    def prepare(disk: SimulatedDisk) -> None:
+        _with_file(b"1" * 10)(disk)
+        disk.open("a").write(10, b"2" * 3 * SECTOR_BYTES)
+
+    ends = set()
+    for content in _after_power_cuts(prepare, "a"):
+        assert content is not None
+        written = content.rstrip(b"\0")
+        assert written == (b"1" * 10 + b"2" * 3 * SECTOR_BYTES)[: len(written)]
+        if len(written) < len(content):
+            ends.add(len(written))
+    assert ends == {10, SECTOR_BYTES, 2 * SECTOR_BYTES}
+
+
+def test_a_file_that_was_cut_does_not_grow() -> None:
+    def prepare(disk: SimulatedDisk) -> None:
+        _with_file(b"12")(disk)
+        disk.open("a").write(2, b"34")
+        disk.open("a").truncate(2)
+
+    assert _after_power_cuts(prepare, "a") == {b"12", b"123", b"1234"}
 
 
 def test_overwritten_sectors_are_old_or_new() -> None:

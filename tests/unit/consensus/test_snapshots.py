@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from simulated_disk import SimulatedDisk
 from agentkeeper.consensus.disk import Disk, OsDisk
 from agentkeeper.consensus.memory_disk import MemoryDisk
 from agentkeeper.consensus.port import StartError
-from agentkeeper.consensus.snapshot_file import HEADER_BYTES, Snapshot
+from agentkeeper.consensus.snapshot_file import HEADER_BYTES, Header, Snapshot
 from agentkeeper.consensus.snapshots import SnapshotStore
 
 OLD = Snapshot(10, 1, bytes(range(100)))
@@ -116,8 +117,12 @@ def test_every_flipped_bit_is_refused_and_the_way_out_is_told() -> None:
         disk.flip_bit("snapshot", offset, offset % 8)
         with pytest.raises(StartError) as refused:
             store_on(disk).load()
-        part = "offset 0" if offset < HEADER_BYTES else f"offset {HEADER_BYTES}"
-        for said in ("simulated/snapshot", part, "rejoins empty", "majority"):
+        part = 0 if offset < HEADER_BYTES else HEADER_BYTES
+        for said in (
+            f"simulated/snapshot is damaged at byte {part}: ",
+            "rejoins empty",
+            "majority",
+        ):
             assert said in str(refused.value)
 
 
@@ -127,8 +132,19 @@ def test_another_size_is_refused(by: int) -> None:
     save(store_on(disk), OLD)
     size = HEADER_BYTES + len(OLD.payload) + by
     disk.open("snapshot").truncate(size)
-    with pytest.raises(StartError, match=f"ends at offset {size}"):
+    with pytest.raises(StartError, match=f"is damaged at byte {size}: it ends there"):
         store_on(disk).load()
+
+
+def test_a_newer_releases_snapshot_is_no_damage() -> None:
+    disk = simulated()
+    header = bytearray(Header(5, 1, 0, 0).encode())
+    header[6] += 1
+    header[-4:] = zlib.crc32(header[:-4]).to_bytes(4, "little")
+    disk.open("snapshot", create=True).write(0, bytes(header))
+    with pytest.raises(StartError, match=r"snapshot was written by a newer release") as refused:
+        store_on(disk).load()
+    assert "remove" not in str(refused.value)
 
 
 def test_a_disk_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -202,8 +202,8 @@ def test_a_bit_that_flips_on_the_way_is_noticed_before_anything_is_replaced() ->
 @pytest.mark.parametrize(
     "chunk",
     [
-        {"index": 20, "offset": 0, "data": b"", "last": True},
-        {"index": 20, "offset": 0, "data": bytes(HEADER_BYTES), "last": True},
+        {"index": 20, "offset": 0, "data": b""},
+        {"index": 20, "offset": 0, "data": bytes(HEADER_BYTES)},
     ],
 )
 def test_what_is_no_snapshot_is_refused(chunk: dict[str, Any]) -> None:
@@ -224,7 +224,7 @@ def test_more_than_the_header_says_is_refused() -> None:
     chunk = leader.store.open().chunk(0.0, RESEND_S)
     assert chunk is not None
     assert follower.receive(chunk) == CHUNK_BYTES
-    more = {"index": 20, "offset": CHUNK_BYTES, "data": bytes(1000), "last": True}
+    more = {"index": 20, "offset": CHUNK_BYTES, "data": bytes(1000)}
     assert follower.receive(more) is None
     assert follower.disk.names() == []
 

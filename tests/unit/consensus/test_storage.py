@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from simulated_disk import SimulatedDisk
 from agentkeeper.consensus import segments, snapshots
 from agentkeeper.consensus.ballot import FILE_NAME as BALLOT
 from agentkeeper.consensus.config import Durability, RaftConfig
-from agentkeeper.consensus.disk import Disk
+from agentkeeper.consensus.disk import Disk, OsDisk
 from agentkeeper.consensus.journal import Journal
 from agentkeeper.consensus.port import StartError
 from agentkeeper.consensus.recovery import REJOIN
@@ -155,6 +157,75 @@ def test_a_folder_with_a_part_missing_is_refused(disk: SimulatedDisk, lost: str)
     assert disk.names() == names
 
 
+def _roll(disk: SimulatedDisk) -> None:
+    """Make a folder with two segments and an entry in the second."""
+    storage = open_storage(disk, ONE_OF_THREE, _draw)
+    storage.journal._segment_bytes = segments.HEADER_BYTES + 1
+    for index in (1, 2):
+        storage.journal.add(b"1", index, 1)
+        storage.journal.flush()
+    storage.close()
+
+
+def test_a_newest_segment_that_is_missing_is_found(disk: SimulatedDisk) -> None:
+    _roll(disk)
+    disk.power_cut()
+    assert len(open_storage(disk, ONE_OF_THREE, _no_draw).journal) == 2
+    disk.remove(segments.name_of(2))
+    names = disk.names()
+    assert _refusal(disk).startswith(f"disk/{segments.name_of(2)} is damaged at byte 0: it is miss")
+    assert disk.names() == names
+
+
+def test_a_roll_that_was_cut_short_is_no_damage() -> None:
+    found = set()
+    for step in range(30):
+        for seed in range(10):
+            disk = SimulatedDisk(random.Random(seed))
+            _use(disk)
+            storage = open_storage(disk, ONE_OF_THREE, _no_draw)
+            storage.journal._segment_bytes = segments.HEADER_BYTES + 1
+            storage.journal.add(b"2", 2, 1)
+            last = disk.operations + step
+
+            def cut(
+                operation: str, name: str, disk: SimulatedDisk = disk, last: int = last
+            ) -> None:
+                if disk.operations > last:
+                    raise DeadError
+
+            disk.before = cut
+            with contextlib.suppress(DeadError):
+                storage.journal.flush()
+            disk.before = None
+            disk.power_cut()
+            again = open_storage(disk, ONE_OF_THREE, _no_draw)
+            assert again.journal[:] in ([(b"1", 1, 1)], [(b"1", 1, 1), (b"2", 2, 1)])
+            found.add((again.ballot.segment, len(again.journal)))
+            disk.remove(segments.name_of(again.ballot.segment))
+            assert "it is missing" in _refusal(disk)
+    assert found == {(1, 1), (2, 1), (2, 2)}
+
+
+@pytest.mark.parametrize("name", ["identity.json", BALLOT, LOG])
+def test_a_newer_releases_folder_is_not_to_be_removed(disk: SimulatedDisk, name: str) -> None:
+    _use(disk)
+    if name == "identity.json":
+        content = {"format": 2, "more": True}
+        checksum = zlib.crc32(json.dumps(content, sort_keys=True).encode())
+        data = json.dumps(content | {"checksum": checksum}).encode()
+    elif name == BALLOT:
+        data = struct.pack("<8sI", b"AKBALLOT", 2).ljust(4092, b"\1")
+        data += struct.pack("<I", zlib.crc32(data))
+    else:
+        data = struct.pack("<8sIQI", b"AKLOGSEG", 2, 1, 0)
+        data += struct.pack("<I", zlib.crc32(data))
+    disk.open(name, create=True).write(0, data)
+    message = _refusal(disk)
+    assert message.startswith(f"disk/{name} was written by a newer release (in format 2; ")
+    assert REJOIN not in message
+
+
 def test_a_vote_without_identity_is_refused(disk: SimulatedDisk) -> None:
     open_storage(disk, ONE_OF_THREE, _draw).ballot.store(term=1)
     disk.remove("identity.json")
@@ -245,9 +316,12 @@ def test_nothing_stays_open_after_a_refusal(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_folder_of_the_file_system(tmp_path: Path) -> None:
+def test_a_folder_of_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new" / "data"
+    synced: list[Path] = []
+    monkeypatch.setattr(OsDisk, "sync", lambda disk: synced.append(disk._folder))
     folder = DataFolder(path)
+    assert synced == [tmp_path / "new", tmp_path]
     _use(folder.disk)
     assert sorted(entry.name for entry in path.iterdir()) == [
         LOG,

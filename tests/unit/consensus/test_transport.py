@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import socket
-import threading
 from pathlib import Path
 
 import link_world
@@ -71,45 +69,10 @@ def test_idle_links_stay(world: World, guards: dict[str, str | TlsFiles | None])
     assert (a.events, b.events) == ([("up", "b")], [("up", "a")])
 
 
-def test_ipv6(world: World) -> None:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("no IPv6 here")
-    world.addresses = {node_id: f"[::1]:{free_port()}" for node_id in "ab"}
-    world.start("a")
-    world.start("b")
-    world.linked("a", "b")
-
-
-def until_resolved() -> None:
-    for thread in threading.enumerate():
-        if thread.name.startswith("resolve-"):
-            thread.join(10)
-
-
-def test_names_are_resolved(world: World) -> None:
-    world.addresses["a"] = world.addresses["a"].replace("127.0.0.1", "localhost")
-    world.start("a")
-    world.start("b")
-    world.step()
-    until_resolved()
-    world.linked("a", "b")
-
-
-@pytest.mark.parametrize("address", ["fe80::1%nowhere:7400", "255.255.255.255:7400"])
-def test_addresses_that_cannot_be_used_are_counted(world: World, address: str) -> None:
-    world.addresses["a"] = address
-    b = world.start("b")
-    world.until(lambda: b.transport.refused[Refusal.UNREACHABLE] > 1)
-
-
-def test_names_that_cannot_be_resolved_are_counted(world: World) -> None:
-    world.addresses["a"] = f"{'x' * 70}.example:7400"
-    b = world.start("b")
-    world.step()
-    until_resolved()
-    world.until(lambda: b.transport.refused[Refusal.UNREACHABLE])
+def test_what_the_engine_refuses_is_counted_with_the_rest(world: World) -> None:
+    a = world.start("a")
+    a.transport.note(Refusal.UNINTRODUCED, "it sent something too early")
+    assert a.transport.refused == {"unintroduced": 1}
 
 
 def test_a_taken_address_is_reported(world: World) -> None:

@@ -1,5 +1,6 @@
 """Settings: each is read exactly, and what contradicts another is said before anything starts."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from agentkeeper.consensus.config import Durability, TlsFiles
 from agentkeeper.core import limits
 from agentkeeper.server.config import Address, ConfigError, Settings, parse_peers
+from agentkeeper.server.node import _raft_config
 
 PEERS = {"a": "127.0.0.1:1", "b": "127.0.0.1:2", "c": "127.0.0.1:3"}
 CLUSTER: dict[str, Any] = {"node_id": "a", "peers": PEERS, "data_dir": Path("data")}
@@ -112,6 +114,11 @@ def test_a_cluster_on_one_machine() -> None:
         ({**CLUSTER, "peers": {**PEERS, "c": "192.0.2.1:3"}}, "--raft-tls-cert"),
         ({**CLUSTER, "raft_bind": "0.0.0.0:1"}, "--raft-secret-file"),
         ({**CLUSTER, "raft_bind": "nonsense"}, "--raft-bind"),
+        ({**CLUSTER, "peers": {**PEERS, "b": ":7400"}}, "--peers b"),
+        ({**CLUSTER, "peers": {**PEERS, "b": "0.0.0.0:7400"}}, "--peers b"),
+        ({**CLUSTER, "peers": {**PEERS, "b": "[::]:7400"}}, "--peers b"),
+        ({**CLUSTER, "peers": {**PEERS, "b": "0::0:7400"}}, "--peers b"),
+        ({**CLUSTER, "peers": {**PEERS, "b": f"{'x' * 70}.example:7400"}}, "--raft-secret-file"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -136,6 +143,40 @@ def test_off_this_machine_a_secret_is_needed_and_enough(tmp_path: Path) -> None:
     settings = Settings(**elsewhere)
     settings.check()
     assert settings.raft_secret() == "sixteen letters!"
+
+
+@pytest.mark.parametrize(
+    ("bind", "address"),
+    [(":7400", "0.0.0.0:7400"), ("::1:7400", "[::1]:7400"), ("[::]:7400", "[::]:7400"), ("", None)],
+)
+def test_the_engine_is_told_a_whole_address_to_listen_on(
+    tmp_path: Path, bind: str, address: str | None
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sixteen letters!")
+    settings = Settings(**CLUSTER, raft_bind=bind, raft_secret_file=secret)
+    settings.check()
+    assert _raft_config(settings).bind_address == address
+
+
+def test_with_a_guard_no_name_is_resolved(
+    tls: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sixteen letters!")
+    asked: list[object] = []
+
+    def ask(host: str, *_: object) -> list[Any]:
+        asked.append(host)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    named = CLUSTER | {"peers": {**PEERS, "c": "keeper.example:3"}}
+    Settings(**named | tls).check()
+    Settings(**named | {"raft_secret_file": secret}).check()
+    assert not asked
+    Settings(**named).check()
+    assert asked == ["keeper.example"]
 
 
 @pytest.fixture
