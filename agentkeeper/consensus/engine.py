@@ -218,8 +218,8 @@ class RaftEngine:
         raft = self._running()
         if raft.backlog or self._requests or not timeout_s:
             return 0.0
-        if raft.leads and not raft.others and raft.commit_index < raft.durable_index:
-            return 0.0  # what was just flushed is committed by the next step
+        if raft.leads and not raft.others and raft.commit_index < raft.last_index and not raft.full:
+            return 0.0  # what this step flushes is committed by the next
         next_s = self._open.next_deadline_s()
         if next_s is not None:
             timeout_s = min(timeout_s, max(0.0, next_s - now_s()))

@@ -48,6 +48,10 @@ def test_one_alone_does_not_wait_to_commit_what_it_has_stored(clock: Clock, make
     assert replica.raft.commit_index < replica.raft.durable_index
     assert waits(replica, 0.025) == [0.0]
     assert waits(replica, 0.025) == [0.025]
+    replica.propose()
+    assert waits(replica, 0.025) == [0.0]  # stores it,
+    assert waits(replica, 0.025) == [0.0]  # commits it,
+    assert waits(replica, 0.025) == [0.025]
 
 
 # --- snapshots ------------------------------------------------------------------------------------
