@@ -25,12 +25,10 @@ def _failover(cluster: LocalCluster, client: AgentKeeperClient, agent_id: str, r
     acknowledged: list[tuple[float, float]] = []
 
     def write() -> None:
-        number = 0
         while not stop.is_set():
             begin = time.perf_counter()
-            client.acquire_lease(f"failover-{run}-{number}", agent_id, ttl=5)
+            client.acquire_lease(f"failover-{run}", agent_id, ttl=5)  # again and again
             acknowledged.append((begin, time.perf_counter()))
-            number += 1
 
     writer = threading.Thread(target=write)
     writer.start()
