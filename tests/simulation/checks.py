@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 GONE = frozenset({OUTCOME_UNKNOWN, SESSION_EXPIRED, WITHDRAWN})
 """Reasons of refusals that tell nothing about what the request did before."""
 STAMP_SLACK_MS = 3.0
-DIGEST_EVERY = 4
+DIGEST_EVERY = 16
 """Entries from one look at the state's digest to the next: it is a good part of all work."""
 MAX_VIOLATIONS = 5
 
@@ -89,6 +89,11 @@ class Checks:
     _stamps: dict[bytes, float] = field(default_factory=dict)
     _stamp_floor: float | None = None
     _last_token: int = 0
+    _time_ms: int = 0
+    _rejected: set[bytes] = field(default_factory=set)
+    _delivered: set[bytes] = field(default_factory=set)
+    _stored: set[int] = field(default_factory=set)
+    _dead: set[str] = field(default_factory=set)
     _terms: dict[str, int] = field(default_factory=dict)
     _watched: dict[int, int] = field(default_factory=dict)
     _stamped_s: dict[int, float] = field(default_factory=dict)
@@ -111,6 +116,9 @@ class Checks:
         entry = (term, zlib.crc32(payload))
         if self.entries.setdefault(index, entry) != entry:
             self.violated(f"{host.node_id}: its entry {index} is another than was delivered before")
+        self._delivered.add(payload)
+        if payload in self._rejected:
+            self.violated(f"{host.node_id}: entry {index} is delivered, but was rejected")
         stamped_s = self._stamps.pop(payload, None)
         if stamped_s is not None:
             self._stamped_s.setdefault(index, stamped_s)
@@ -121,6 +129,24 @@ class Checks:
 
     def stamped(self, payload: bytes) -> None:
         self._stamps[payload] = self.now_s()
+
+    def proposed(self, payload: bytes) -> None:
+        self._rejected.discard(payload)
+
+    def rejected(self, payload: bytes) -> None:
+        """A proposal was answered: it is not in the log, and never will be."""
+        self._rejected.add(payload)
+        if payload in self._delivered:
+            self.violated("a proposal was rejected that had been committed")
+
+    def stored(self, index: int, hosts: Collection[Host]) -> None:
+        """What is delivered is on the disks of a majority. Those that were emptied had it once."""
+        if index in self._stored:
+            return
+        self._stored.add(index)
+        having = [host for host in hosts if host.disk_lost or host.stored_index() >= index]
+        if 2 * len(having) <= len(hosts):
+            self.violated(f"entry {index} is delivered, but stored by {len(having)} only")
 
     # --- the state machine -----------------------------------------------------------------------
     def applied(self, host: Host, applied: Applied, state: State) -> None:
@@ -155,6 +181,9 @@ class Checks:
         if stamped_s is None:
             self.violated(f"entry {index} was proposed by nobody")
             return
+        if time_ms < self._time_ms:
+            self.violated(f"cluster time fell from {self._time_ms} to {time_ms} ms at {index}")
+        self._time_ms = time_ms
         ahead_ms = time_ms - 1000 * (1 + 1.2 * MAX_DRIFT) * stamped_s
         if self._stamp_floor is not None and ahead_ms > self._stamp_floor + STAMP_SLACK_MS:
             gained_ms = ahead_ms - self._stamp_floor
@@ -212,6 +241,8 @@ class Checks:
             self._task(index, what, event)
         elif kind == "leader":
             self._leader(event)
+        elif event.topic == "agent.died":
+            self._dead.add(event.subject)
 
     def _lease(self, index: int, what: str, event: r.Event) -> None:
         row: Any = unpack(event.payload)
@@ -219,6 +250,8 @@ class Checks:
         held = self.leases.get(key)
         if what == "acquired":
             self._fresh(token)
+            if holder in self._dead:
+                self.violated(f"lease {key} is granted to {holder}, who is dead")
             if held is not None and held.holder != holder:
                 self.violated(f"lease {key} is granted to {holder} while {held.holder} holds it")
             self.leases[key] = Held(holder, token, index)

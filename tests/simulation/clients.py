@@ -166,7 +166,7 @@ class Client:
         operation.open = 0
         now_s = self.world.time_s
         if now_s + after_s < operation.give_up_s:
-            self.world.at(now_s + after_s, self._try, operation)
+            self.world.at(self.world.beat(now_s + after_s), self._try, operation)
         else:
             self._end(operation, None, None)
 
@@ -244,7 +244,7 @@ class Client:
         """Think, then do the next thing."""
         if not self.stopped:
             when_s = self.world.time_s + self.rng.uniform(*THINKING_S)
-            self.world.at(when_s, self._next)
+            self.world.at(self.world.beat(when_s), self._next)
 
     def _next(self) -> None:
         if self.stopped:

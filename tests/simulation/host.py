@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import TYPE_CHECKING
 
 from tests.simulation.clock import DriftingClock
@@ -45,6 +46,10 @@ class Host:
         """Whether a bit of its files was flipped: then it may refuse to start."""
         self.may_fail = False
         """Whether its engine may stop by itself, as its disk has failed."""
+        self.failed_sync = ""
+        """The log's or ballot's file of which the present process knows that it was not stored."""
+        self._durable: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=8)
+        """From when on entries were stored, up to which one."""
 
     def _new_clock(self) -> DriftingClock:
         rate = 1 + self.rng.uniform(-1, 1) * 200e-6
@@ -56,6 +61,16 @@ class Host:
 
     def wall_ms(self) -> int:
         return WALL_START_MS + int(self.world.now_s() * 1000) + self.wall_jump_ms
+
+    def stored(self, index: int) -> None:
+        """A flush has just ended: all up to `index` is on the disk."""
+        if index != self._durable[-1][1]:
+            self._durable.append((self.world.now_s(), index))
+
+    def stored_index(self) -> int:
+        """What it can have told others to be stored by now."""
+        now_s = self.world.now_s()
+        return next((index for at_s, index in reversed(self._durable) if at_s <= now_s), 0)
 
     @property
     def running(self) -> Process | None:
@@ -71,5 +86,7 @@ class Host:
                 self.cut_in = None
                 self.off = True
                 raise PowerCutError
+        if operation == "sync" and self.disk.fail_syncs and name.endswith(("log", "ballot")):
+            self.failed_sync = name
         if operation in ("sync", "sync_folder"):
             self.world.ahead_s += self.rng.uniform(*SYNC_S) * self.slow_disk

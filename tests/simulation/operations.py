@@ -74,7 +74,7 @@ class Work:
 
     def _beat_later(self, client: Client, agent: Agent) -> None:
         when_s = self.world.time_s + HEARTBEAT_S * client.rng.uniform(0.7, 1.1)
-        self.world.at(when_s, self._beat, client, agent)
+        self.world.at(self.world.beat(when_s), self._beat, client, agent)
 
     def _beat(self, client: Client, agent: Agent) -> None:
         def ended(operation: Operation, data: bytes | None, error: CallError | None) -> None:

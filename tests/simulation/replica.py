@@ -34,10 +34,12 @@ from tests.simulation.network import SimulatedTransport
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-TICK_S = 0.025
+TICK_S = 0.05
 """How long an engine waits when nothing happens."""
-WAKING_S = 0.0015
+WAKING_S = 0.002
 """From when an engine's thread has something to do until it runs; what comes meanwhile shares."""
+LOOP_WAKING_S = 0.001
+"""The same of its event loop."""
 LATE_S = 4.0
 """By how much a step on a slow disk may delay what is due."""
 
@@ -47,8 +49,15 @@ Answer = Callable[[bytes | None, CallError | None, int], None]
 class SimulatedRaft(HardenedRaft):
     """The real one; only what would wake its thread tells the world instead."""
 
+    durable_known: Callable[[int], None] | None = None
+
     def wake(self) -> None:
         self.transport.wake()
+
+    def flush(self) -> None:
+        super().flush()
+        if self.durable_known is not None:
+            self.durable_known(self.durable_index)
 
 
 def make_raft(*args: Any, **kwargs: Any) -> SimulatedRaft:
@@ -67,12 +76,15 @@ class Engine(RaftEngine):
     ) -> None:
         process, world = self.process, self.process.world
         world.checks.stamped(payload)
+        world.checks.proposed(payload)
         outcomes: list[Outcome] = []
 
         def ended(outcome: Outcome) -> None:
             outcomes.append(outcome)
             if len(outcomes) > 1:
                 world.checks.violated(f"{process.node_id}: a proposal ended twice: {outcomes}")
+            if outcome is Outcome.REJECTED:
+                world.checks.rejected(payload)
             on_outcome(outcome)
 
         def overdue() -> None:
@@ -155,8 +167,10 @@ class Process:
         """Open the engine; raises `StartError`. In a turn of its host."""
         self.engine.open(Overheard(self))
         raft = self.engine._raft
-        assert raft is not None
+        assert isinstance(raft, SimulatedRaft)
         raft.snapshots._run = self._store_later
+        raft.durable_known = self.host.stored
+        self.host.stored(raft.durable_index)
         self.transport.nodes = {str(node.id): node for node in raft.others}
         self.world.network.join(self.transport)
         self.loop.create_task(self.stack.run_clock())
@@ -220,6 +234,8 @@ class Process:
         if commit_index < self._commit_index:
             self.world.checks.violated(f"{self.node_id}: its commit index fell to {commit_index}")
         self._commit_index = commit_index
+        if self.failure is None and self.host.failed_sync:
+            self.world.checks.violated(f"{self.node_id} goes on, though its disk failed")
         raft = self.engine._raft
         assert raft is not None
         busy = self._woken or self.transport.inbox or raft.backlog
@@ -229,7 +245,7 @@ class Process:
         if self._loop_running:
             self._loop_again_s = min(self._loop_again_s, at_s)
             return
-        at_s = max(at_s, self._loop_free_s)
+        at_s = max(at_s + LOOP_WAKING_S, self._loop_free_s)
         if at_s < self._loop_due_s:
             self._loop_due_s = at_s
             self.world.at(at_s, self._loop_turn, at_s)
@@ -332,6 +348,7 @@ class Overheard:
 
     def committed(self, index: int, term: int, payload: bytes) -> None:
         self._checks.committed(self._host, self._delivered, index, term, payload)
+        self._checks.stored(index, self._process.world.hosts.values())
         self._delivered = index
         self._listener.committed(index, term, payload)
 

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from pysyncobj import syncobj
 from pysyncobj.node import Node
 
 from agentkeeper.consensus.port import Role, StartError
-from agentkeeper.server import reads, replica, stack
+from agentkeeper.server import machine, reads, replica, stack
 from tests.simulation.checks import Checks
 from tests.simulation.host import Host, PowerCutError
 from tests.simulation.network import Network
@@ -29,6 +30,8 @@ START_S: Final = 1000.0
 OFF_S: Final = (0.3, 3.0)
 """How long a machine or a process that has died stays away."""
 IDS: Final = ("a", "b", "c", "d", "e")
+BEATS_S: Final = (0.03, 0.06, 0.09)
+"""Clients act together, on beats this far apart: so their commands share entries."""
 
 
 class World:
@@ -47,6 +50,7 @@ class World:
         """Whose turn it is."""
         self.ids = IDS[:replicas]
         self.snapshot_entries = self.rng.choice((30, 100, 10_000))
+        self._beat_s = self.rng.choice(BEATS_S)
         self.happened = 0
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
@@ -67,6 +71,10 @@ class World:
     def at(self, when_s: float, act: Callable[..., None], *args: Any) -> None:
         """Let `act` happen at a true time."""
         heapq.heappush(self._agenda, (when_s, next(self._order), act, args))
+
+    def beat(self, earliest_s: float) -> float:
+        """The next moment at which clients act."""
+        return math.ceil(earliest_s / self._beat_s) * self._beat_s
 
     def run(self, until_s: float, done: Callable[[], bool] = lambda: False) -> bool:
         """Let everything happen up to a time, or until `done`; False if it never was."""
@@ -139,6 +147,7 @@ class World:
             host.damaged = False
 
     def _start(self, host: Host) -> None:
+        host.failed_sync = ""
         process = Process(self, host)
         try:
             process.start()
@@ -172,6 +181,7 @@ class World:
     def wipe(self, host: Host) -> None:
         """Empty the disk of a host that does not run."""
         host.disk.wipe()
+        host.stored(0)
         host.damaged = False
         host.disk_lost = True
 
@@ -232,6 +242,15 @@ class _Secrets:
         self.randbits = rng.getrandbits
 
 
+class _NoCollector:
+    """Stands for the garbage collector, which a run has turned off."""
+
+    @staticmethod
+    def disable() -> None: ...
+
+    freeze = enable = disable
+
+
 @contextmanager
 def made(seed: int, replicas: int) -> Iterator[tuple[World, pytest.MonkeyPatch]]:
     """A world whose clock and randomness the product and the library use."""
@@ -243,9 +262,11 @@ def made(seed: int, replicas: int) -> Iterator[tuple[World, pytest.MonkeyPatch]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(syncobj, "monotonicTime", world.monotonic_s)
         patch.setattr(syncobj, "random", random.Random(world.rng.random()))
-        patch.setattr(reads, "secrets", _Secrets(random.Random(world.rng.random())))
+        secrets = _Secrets(random.Random(world.rng.random()))
+        patch.setattr(reads, "secrets", secrets, raising=False)
         # Nothing may depend on where objects lie in memory, or on how text is hashed.
         patch.setattr(Node, "__hash__", _hash)
+        patch.setattr(machine, "gc", _NoCollector)
         patch.setattr(replica, "set", InOrder, raising=False)
         patch.setattr(stack, "set", InOrder, raising=False)
         try:
