@@ -57,6 +57,7 @@ def main(
     if "engine" in parts:
         rows += engine.measure(rounds, 100 if quick else 1000, seconds)
         rows += engine.reconcile(1 if quick else rounds)
+        rows += engine.catch_up(10_000 if quick else 1_000_000)
     if "failover" in parts and replicas > 2:
         rows += failover.measure(replicas, failovers)
     if "registry" in parts:

@@ -159,6 +159,31 @@ def reconcile(runs: int) -> list[Row]:
     ]
 
 
+def catch_up(entries: int) -> list[Row]:
+    """A follower that was away for `entries` comes back, while others go on."""
+    with engines() as made:
+        leader = made.leader()
+        away = next(node_id for node_id in "abc" if node_id != leader)
+        made.kill(away)
+        committed = made.ask(leader, "entries", count=entries, size=20, under_way=1000)
+        made.start(away)
+        began_s = time.perf_counter()
+        reached = made.ask(leader, "status")["delivered"]
+        spans = []
+        while made.ask(away, "status")["delivered"] < reached:
+            asked_s = time.perf_counter()
+            made.ask(leader, "propose", size=ENTRY_BYTES)
+            spans.append(time.perf_counter() - asked_s)
+        took_s = time.perf_counter() - began_s
+    return [
+        (
+            f"a follower away for {committed:,} entries has caught up, from its start",
+            f"{took_s:.1f} s; proposals meanwhile: p50 {ms(statistics.median(spans))}, "
+            f"slowest {ms(max(spans))}",
+        )
+    ]
+
+
 @contextlib.contextmanager
 def _echo_server() -> Iterator[tuple[str, int]]:
     with socket.create_server(("127.0.0.1", 0)) as server:

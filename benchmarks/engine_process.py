@@ -18,31 +18,32 @@ from agentkeeper.consensus.engine import RaftEngine
 from agentkeeper.consensus.port import Outcome, Role
 
 TIMEOUT_S = 10.0
+_STATE = bytes(2**20)
 INTERLEAVE = 50
 """Operations of one kind before the next kind has its turn, so that noise meets all alike."""
 
 
 class _Listener:
-    """Counts, and has nothing else to do."""
+    """Has a state of constant size, and nothing to do but to give snapshots of it."""
 
     def __init__(self) -> None:
-        self.entries = 0
-        self.elections: list[tuple[float, str, int]] = []
+        self.engine: RaftEngine
+        self._index = 0
 
     def committed(self, index: int, term: int, payload: bytes) -> None:
-        self.entries += 1
+        self._index = index
 
     def restored(self, index: int, term: int, snapshot: bytes) -> None:
         pass
 
     def role_changed(self, role: Role, term: int, leader_id: str | None) -> None:
-        self.elections.append((time.monotonic(), role.value, term))
+        pass
 
     def received(self, sender_id: str, payload: bytes) -> None:
         pass
 
     def snapshot_wanted(self) -> None:
-        pass
+        self.engine.save_snapshot(self._index, [_STATE])
 
     def failed(self, reason: str) -> None:
         logging.error("%s", reason)
@@ -54,9 +55,10 @@ class EngineProcess:
 
     def __init__(self, config: RaftConfig) -> None:
         self._folder = config.data_dir
-        self._listener = _Listener()
         self._engine = RaftEngine(config)
-        self._engine.start(self._listener)
+        listener = _Listener()
+        listener.engine = self._engine
+        self._engine.start(listener)
 
     def answer(self, request: dict[str, Any]) -> Any:
         """Do what is asked, by the name of a method."""
@@ -72,7 +74,6 @@ class EngineProcess:
             "durable": status.durable_index,
             "delivered": status.delivered_index,
             "last": status.last_log_index,
-            "elections": len(self._listener.elections),
         }
 
     def do_latency(self, size: int, count: int, echo: tuple[str, int]) -> dict[str, list[float]]:
@@ -101,7 +102,20 @@ class EngineProcess:
         self, commands: int, command_bytes: int, under_way: int, seconds: float
     ) -> float:
         """Commands per second, in entries of `commands` each."""
-        payload = bytes(commands * command_bytes)
+        began_s = time.perf_counter()
+        committed = self._flood(
+            bytes(commands * command_bytes),
+            under_way,
+            lambda: time.perf_counter() - began_s < seconds,
+        )
+        return committed * commands / (time.perf_counter() - began_s)
+
+    def do_entries(self, count: int, size: int, under_way: int) -> int:
+        """Commit `count` entries, and give how many were."""
+        left = iter(range(count))
+        return self._flood(bytes(size), under_way, lambda: next(left, None) is not None)
+
+    def _flood(self, payload: bytes, under_way: int, more: Callable[[], bool]) -> int:
         committed = 0
         free = threading.Semaphore(under_way)
 
@@ -110,13 +124,12 @@ class EngineProcess:
             committed += outcome is Outcome.COMMITTED
             free.release()
 
-        began_s = time.perf_counter()
-        while time.perf_counter() - began_s < seconds:
+        while more():
             free.acquire()
             self._engine.propose(payload, TIMEOUT_S, ended)
         for _ in range(under_way):
             free.acquire()
-        return committed * commands / (time.perf_counter() - began_s)
+        return committed
 
     def do_append(self, count: int, size: int) -> None:
         """Propose `count` entries without waiting for any."""
