@@ -20,7 +20,7 @@ from pysyncobj import syncobj
 from pysyncobj.node import Node
 
 from agentkeeper.consensus.port import Role, StartError
-from agentkeeper.server import machine, reads, replica, stack
+from agentkeeper.server import machine, reads
 from tests.simulation.checks import Checks
 from tests.simulation.host import Host, PowerCutError
 from tests.simulation.network import Network
@@ -223,16 +223,6 @@ class World:
                 self.turn(host, host.process.end)
 
 
-class InOrder(dict[Any, None]):
-    """A set that is walked in the order in which it was filled."""
-
-    def add(self, item: Any) -> None:
-        self[item] = None
-
-    def discard(self, item: Any) -> None:
-        self.pop(item, None)
-
-
 def _hash(node: Any) -> int:
     return ord(node._id)
 
@@ -252,14 +242,23 @@ class _NoCollector:
 
 
 @contextmanager
+def _silence() -> Iterator[None]:
+    """Let nothing be logged: what goes on is told by the run itself."""
+    level, configured = logging.root.manager.disable, structlog.get_config()
+    logging.disable(logging.CRITICAL)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**configured)
+        logging.disable(level)
+
+
+@contextmanager
 def made(seed: int, replicas: int) -> Iterator[tuple[World, pytest.MonkeyPatch]]:
     """A world whose clock and randomness the product and the library use."""
     world = World(seed, replicas)
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    configured = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with pytest.MonkeyPatch.context() as patch:
+    with _silence(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(syncobj, "monotonicTime", world.monotonic_s)
         patch.setattr(syncobj, "random", random.Random(world.rng.random()))
         secrets = _Secrets(random.Random(world.rng.random()))
@@ -267,12 +266,8 @@ def made(seed: int, replicas: int) -> Iterator[tuple[World, pytest.MonkeyPatch]]
         # Nothing may depend on where objects lie in memory, or on how text is hashed.
         patch.setattr(Node, "__hash__", _hash)
         patch.setattr(machine, "gc", _NoCollector)
-        patch.setattr(replica, "set", InOrder, raising=False)
-        patch.setattr(stack, "set", InOrder, raising=False)
         try:
             yield world, patch
         finally:
             world.end()
             asyncio._set_running_loop(None)
-            structlog.configure(**configured)
-            logging.disable(level)
