@@ -100,8 +100,9 @@ def test_calls_under_way_are_finished_and_new_ones_refused(rough, wire, name):
         methods.CREATE_TASK, pb.CreateTaskRequest(type=name("task"), required_tools=["x"])
     )
     await_calls(leader, "CreateTask", before + 1)
+    stops = len(logged(leader, "stopping"))
     leader.request_stop()
-    eventually(lambda: logged(leader, "stopping"), "that it is about to stop")
+    eventually(lambda: len(logged(leader, "stopping")) > stops, "that it is about to stop")
     with refused(UNAVAILABLE, reason="shutting_down"):
         via.check("somebody")
     for follower in followers:

@@ -379,8 +379,9 @@ def test_a_replica_that_stops_finishes_the_calls_of_its_streams(rough, wire, nam
     create = pb.CreateTaskRequest(type=name("task"), required_tools=["x"])
     write = stream.begin(methods.CREATE_TASK, create)
     await_calls(leader, "CreateTask", before + 1)
+    stops = len(logged(leader, "stopping"))
     leader.request_stop()
-    eventually(lambda: logged(leader, "stopping"), "that it is about to stop")
+    eventually(lambda: len(logged(leader, "stopping")) > stops, "that it is about to stop")
     failure = stream.refusal(methods.STATUS, pb.StatusRequest())
     assert (failure.reason, failure.definite) == ("shutting_down", True)
     with refused(UNAVAILABLE, reason="shutting_down"):
