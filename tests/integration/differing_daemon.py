@@ -28,7 +28,7 @@ def differ() -> None:
 
 
 if __name__ == "__main__":
-    limits.DIGEST_EVERY = EVERY  # type: ignore[misc]
+    limits.DIGEST_EVERY = EVERY  # type: ignore[misc]  # Final; only this process is to differ
     if sys.argv.pop(1) == "differing":
         differ()
     main(prog_name="agentkeeper")

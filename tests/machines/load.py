@@ -23,6 +23,7 @@ TIMEOUT_S = 90.0
 TTL_S = 3_600
 WAIT_S = 5.0
 PACE_S = 0.005
+"""Between two pieces of work: load that leaves the replicas time to do something else."""
 NOBODYS_TOOL = "nobody has this"
 WATCHERS = 2
 TURNS = {"lease.acquired", "lease.released", "lease.expired"}

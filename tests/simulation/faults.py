@@ -148,7 +148,8 @@ class Faults:
         return True
 
     def _one_way(self) -> bool:
-        self._block([tuple(self.rng.sample(self.world.ids, 2))])  # type: ignore[list-item]
+        one, other = self.rng.sample(self.world.ids, 2)
+        self._block([(one, other)])
         return True
 
     def _break_link(self) -> bool:

@@ -33,7 +33,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         offload: Callable[[Callable[[], None]], None],
         report: Callable[[str], None],
     ) -> None:
-        self.time = read_clock  # type: ignore[method-assign]
+        self.time = read_clock  # type: ignore[method-assign]  # a call less on every reading
         self._now_s = now_s
         self._wake = wake
         self._offload = offload
@@ -61,7 +61,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
                 timers = self._timers
                 while timers and timers[0][0] <= local_s:
                     handle = heapq.heappop(timers)[2]
-                    handle._scheduled = False  # type: ignore[attr-defined]
+                    handle._scheduled = False  # type: ignore[attr-defined]  # as asyncio does
                     if not handle.cancelled():
                         self._ready.append(handle)
                 ready = self._ready
@@ -94,10 +94,11 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
                 break
             self.run()
         for task in self._tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            # The process was killed: that its tasks did not end is no mistake to complain of.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own
         self._ready.clear()
 
-    # --- what asyncio asks for -------------------------------------------------------------------
+    # --- what asyncio asks for (without the variadic generics of its stubs: so the silencers) ----
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:

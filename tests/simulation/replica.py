@@ -183,7 +183,7 @@ class Process:
             with contextlib.suppress(CallError):
                 await self.stack.replica.submit(announcement, Caller())
                 return
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # simulated
 
     def end(self) -> None:
         """Be no more: nothing of what is still done here reaches anybody."""
