@@ -163,6 +163,28 @@ class GetAgentResponse(_message.Message):
     agent: AgentInfo
     def __init__(self, agent: _Optional[_Union[AgentInfo, _Mapping]] = ...) -> None: ...
 
+class ListAgentsRequest(_message.Message):
+    __slots__ = ("statuses", "name_prefix", "tools", "limit", "page_token")
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    NAME_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    statuses: _containers.RepeatedScalarFieldContainer[AgentStatus]
+    name_prefix: str
+    tools: _containers.RepeatedScalarFieldContainer[str]
+    limit: int
+    page_token: str
+    def __init__(self, statuses: _Optional[_Iterable[_Union[AgentStatus, str]]] = ..., name_prefix: _Optional[str] = ..., tools: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListAgentsResponse(_message.Message):
+    __slots__ = ("agents", "next_page_token")
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    agents: _containers.RepeatedCompositeFieldContainer[AgentInfo]
+    next_page_token: str
+    def __init__(self, agents: _Optional[_Iterable[_Union[AgentInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class FindRequest(_message.Message):
     __slots__ = ("query", "tools", "limit")
     QUERY_FIELD_NUMBER: _ClassVar[int]
@@ -299,6 +321,50 @@ class VerifyTokenResponse(_message.Message):
     valid: bool
     def __init__(self, valid: bool = ...) -> None: ...
 
+class LeaseInfo(_message.Message):
+    __slots__ = ("lease", "remaining_ms", "waiting_agent_ids", "waiting")
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_MS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_AGENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    lease: Lease
+    remaining_ms: int
+    waiting_agent_ids: _containers.RepeatedScalarFieldContainer[str]
+    waiting: int
+    def __init__(self, lease: _Optional[_Union[Lease, _Mapping]] = ..., remaining_ms: _Optional[int] = ..., waiting_agent_ids: _Optional[_Iterable[str]] = ..., waiting: _Optional[int] = ...) -> None: ...
+
+class GetLeaseRequest(_message.Message):
+    __slots__ = ("task_id",)
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    def __init__(self, task_id: _Optional[str] = ...) -> None: ...
+
+class GetLeaseResponse(_message.Message):
+    __slots__ = ("lease",)
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    lease: LeaseInfo
+    def __init__(self, lease: _Optional[_Union[LeaseInfo, _Mapping]] = ...) -> None: ...
+
+class ListLeasesRequest(_message.Message):
+    __slots__ = ("task_id_prefix", "holder_agent_id", "limit", "page_token")
+    TASK_ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    task_id_prefix: str
+    holder_agent_id: str
+    limit: int
+    page_token: str
+    def __init__(self, task_id_prefix: _Optional[str] = ..., holder_agent_id: _Optional[str] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListLeasesResponse(_message.Message):
+    __slots__ = ("leases", "next_page_token")
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    leases: _containers.RepeatedCompositeFieldContainer[LeaseInfo]
+    next_page_token: str
+    def __init__(self, leases: _Optional[_Iterable[_Union[LeaseInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class ElectionState(_message.Message):
     __slots__ = ("group", "leader_agent_id", "term", "elected_at")
     GROUP_FIELD_NUMBER: _ClassVar[int]
@@ -347,6 +413,46 @@ class WatchElectionRequest(_message.Message):
     progress: bool
     def __init__(self, group: _Optional[str] = ..., after_sequence: _Optional[int] = ..., progress: bool = ...) -> None: ...
 
+class Election(_message.Message):
+    __slots__ = ("state", "candidate_agent_ids", "candidates")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_AGENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    state: ElectionState
+    candidate_agent_ids: _containers.RepeatedScalarFieldContainer[str]
+    candidates: int
+    def __init__(self, state: _Optional[_Union[ElectionState, _Mapping]] = ..., candidate_agent_ids: _Optional[_Iterable[str]] = ..., candidates: _Optional[int] = ...) -> None: ...
+
+class GetElectionRequest(_message.Message):
+    __slots__ = ("group",)
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    def __init__(self, group: _Optional[str] = ...) -> None: ...
+
+class GetElectionResponse(_message.Message):
+    __slots__ = ("election",)
+    ELECTION_FIELD_NUMBER: _ClassVar[int]
+    election: Election
+    def __init__(self, election: _Optional[_Union[Election, _Mapping]] = ...) -> None: ...
+
+class ListElectionsRequest(_message.Message):
+    __slots__ = ("group_prefix", "limit", "page_token")
+    GROUP_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    group_prefix: str
+    limit: int
+    page_token: str
+    def __init__(self, group_prefix: _Optional[str] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListElectionsResponse(_message.Message):
+    __slots__ = ("elections", "next_page_token")
+    ELECTIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    elections: _containers.RepeatedCompositeFieldContainer[Election]
+    next_page_token: str
+    def __init__(self, elections: _Optional[_Iterable[_Union[Election, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class Policy(_message.Message):
     __slots__ = ("id", "subject", "action", "resource", "effect")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -384,16 +490,22 @@ class DeletePolicyResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ListPoliciesRequest(_message.Message):
-    __slots__ = ("subject_prefix",)
+    __slots__ = ("subject_prefix", "limit", "page_token")
     SUBJECT_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     subject_prefix: str
-    def __init__(self, subject_prefix: _Optional[str] = ...) -> None: ...
+    limit: int
+    page_token: str
+    def __init__(self, subject_prefix: _Optional[str] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListPoliciesResponse(_message.Message):
-    __slots__ = ("policies",)
+    __slots__ = ("policies", "next_page_token")
     POLICIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     policies: _containers.RepeatedCompositeFieldContainer[Policy]
-    def __init__(self, policies: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, policies: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CheckPolicyRequest(_message.Message):
     __slots__ = ("subject", "action", "resource")
@@ -412,6 +524,30 @@ class CheckPolicyResponse(_message.Message):
     allowed: bool
     reason: str
     def __init__(self, allowed: bool = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ExplainPolicyRequest(_message.Message):
+    __slots__ = ("subject", "action", "resource")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    subject: str
+    action: str
+    resource: str
+    def __init__(self, subject: _Optional[str] = ..., action: _Optional[str] = ..., resource: _Optional[str] = ...) -> None: ...
+
+class ExplainPolicyResponse(_message.Message):
+    __slots__ = ("allowed", "reason", "policy_id", "matching", "matches")
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    POLICY_ID_FIELD_NUMBER: _ClassVar[int]
+    MATCHING_FIELD_NUMBER: _ClassVar[int]
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    allowed: bool
+    reason: str
+    policy_id: str
+    matching: _containers.RepeatedCompositeFieldContainer[Policy]
+    matches: int
+    def __init__(self, allowed: bool = ..., reason: _Optional[str] = ..., policy_id: _Optional[str] = ..., matching: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ..., matches: _Optional[int] = ...) -> None: ...
 
 class PolicyChanged(_message.Message):
     __slots__ = ("policy",)
@@ -572,14 +708,18 @@ class GetTaskResponse(_message.Message):
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
 
 class ListTasksRequest(_message.Message):
-    __slots__ = ("status", "limit", "page_token")
+    __slots__ = ("status", "limit", "page_token", "type", "claimed_by_agent_id")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    CLAIMED_BY_AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     status: TaskStatus
     limit: int
     page_token: str
-    def __init__(self, status: _Optional[_Union[TaskStatus, str]] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    type: str
+    claimed_by_agent_id: str
+    def __init__(self, status: _Optional[_Union[TaskStatus, str]] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ..., type: _Optional[str] = ..., claimed_by_agent_id: _Optional[str] = ...) -> None: ...
 
 class ListTasksResponse(_message.Message):
     __slots__ = ("tasks", "next_page_token")
@@ -628,7 +768,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("node_id", "role", "term", "commit_index", "applied_index", "last_log_index", "leader_node_id", "leader_endpoint", "replicas", "version", "not_ready_reason", "digest", "cluster_time_ms")
+    __slots__ = ("node_id", "role", "term", "commit_index", "applied_index", "last_log_index", "leader_node_id", "leader_endpoint", "replicas", "version", "not_ready_reason", "digest", "cluster_time_ms", "cluster_version", "newest_version", "uptime_ms")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
@@ -642,6 +782,9 @@ class StatusResponse(_message.Message):
     NOT_READY_REASON_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_VERSION_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_MS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     role: ReplicaRole
     term: int
@@ -655,19 +798,106 @@ class StatusResponse(_message.Message):
     not_ready_reason: str
     digest: str
     cluster_time_ms: int
-    def __init__(self, node_id: _Optional[str] = ..., role: _Optional[_Union[ReplicaRole, str]] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., last_log_index: _Optional[int] = ..., leader_node_id: _Optional[str] = ..., leader_endpoint: _Optional[str] = ..., replicas: _Optional[_Iterable[_Union[Replica, _Mapping]]] = ..., version: _Optional[str] = ..., not_ready_reason: _Optional[str] = ..., digest: _Optional[str] = ..., cluster_time_ms: _Optional[int] = ...) -> None: ...
+    cluster_version: int
+    newest_version: int
+    uptime_ms: int
+    def __init__(self, node_id: _Optional[str] = ..., role: _Optional[_Union[ReplicaRole, str]] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., last_log_index: _Optional[int] = ..., leader_node_id: _Optional[str] = ..., leader_endpoint: _Optional[str] = ..., replicas: _Optional[_Iterable[_Union[Replica, _Mapping]]] = ..., version: _Optional[str] = ..., not_ready_reason: _Optional[str] = ..., digest: _Optional[str] = ..., cluster_time_ms: _Optional[int] = ..., cluster_version: _Optional[int] = ..., newest_version: _Optional[int] = ..., uptime_ms: _Optional[int] = ...) -> None: ...
 
 class Replica(_message.Message):
-    __slots__ = ("node_id", "endpoint", "connected", "match_index")
+    __slots__ = ("node_id", "endpoint", "connected", "match_index", "vitals")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     MATCH_INDEX_FIELD_NUMBER: _ClassVar[int]
+    VITALS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     endpoint: str
     connected: bool
     match_index: int
-    def __init__(self, node_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., connected: bool = ..., match_index: _Optional[int] = ...) -> None: ...
+    vitals: Vitals
+    def __init__(self, node_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., connected: bool = ..., match_index: _Optional[int] = ..., vitals: _Optional[_Union[Vitals, _Mapping]] = ...) -> None: ...
+
+class Vitals(_message.Message):
+    __slots__ = ("role", "term", "commit_index", "applied_index", "not_ready_reason", "version", "age_ms")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
+    NOT_READY_REASON_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    role: ReplicaRole
+    term: int
+    commit_index: int
+    applied_index: int
+    not_ready_reason: str
+    version: str
+    age_ms: int
+    def __init__(self, role: _Optional[_Union[ReplicaRole, str]] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., not_ready_reason: _Optional[str] = ..., version: _Optional[str] = ..., age_ms: _Optional[int] = ...) -> None: ...
+
+class SummaryRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SummaryResponse(_message.Message):
+    __slots__ = ("agents_alive", "agents_unreachable", "agents_dead", "leases", "lease_waiters", "election_groups", "policies", "tasks_pending", "tasks_claimed", "tasks_completed", "tasks_dead", "oldest_pending_ms", "sessions", "last_sequence", "first_sequence")
+    AGENTS_ALIVE_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_UNREACHABLE_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_DEAD_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    LEASE_WAITERS_FIELD_NUMBER: _ClassVar[int]
+    ELECTION_GROUPS_FIELD_NUMBER: _ClassVar[int]
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    TASKS_PENDING_FIELD_NUMBER: _ClassVar[int]
+    TASKS_CLAIMED_FIELD_NUMBER: _ClassVar[int]
+    TASKS_COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    TASKS_DEAD_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_PENDING_MS_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    agents_alive: int
+    agents_unreachable: int
+    agents_dead: int
+    leases: int
+    lease_waiters: int
+    election_groups: int
+    policies: int
+    tasks_pending: int
+    tasks_claimed: int
+    tasks_completed: int
+    tasks_dead: int
+    oldest_pending_ms: int
+    sessions: int
+    last_sequence: int
+    first_sequence: int
+    def __init__(self, agents_alive: _Optional[int] = ..., agents_unreachable: _Optional[int] = ..., agents_dead: _Optional[int] = ..., leases: _Optional[int] = ..., lease_waiters: _Optional[int] = ..., election_groups: _Optional[int] = ..., policies: _Optional[int] = ..., tasks_pending: _Optional[int] = ..., tasks_claimed: _Optional[int] = ..., tasks_completed: _Optional[int] = ..., tasks_dead: _Optional[int] = ..., oldest_pending_ms: _Optional[int] = ..., sessions: _Optional[int] = ..., last_sequence: _Optional[int] = ..., first_sequence: _Optional[int] = ...) -> None: ...
+
+class MoveLeaderRequest(_message.Message):
+    __slots__ = ("to_node_id",)
+    TO_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    to_node_id: str
+    def __init__(self, to_node_id: _Optional[str] = ...) -> None: ...
+
+class MoveLeaderResponse(_message.Message):
+    __slots__ = ("leader_node_id", "term")
+    LEADER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    leader_node_id: str
+    term: int
+    def __init__(self, leader_node_id: _Optional[str] = ..., term: _Optional[int] = ...) -> None: ...
+
+class SaveSnapshotRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SnapshotPiece(_message.Message):
+    __slots__ = ("data", "log_index")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    log_index: int
+    def __init__(self, data: _Optional[bytes] = ..., log_index: _Optional[int] = ...) -> None: ...
 
 class CallFrame(_message.Message):
     __slots__ = ("calls", "cancelled")
