@@ -106,9 +106,9 @@ def measure(rounds: int, count: int, seconds: float) -> list[Row]:
         rates = [made.ask(leader, "throughput", **load, seconds=seconds) for _ in range(rounds)]
     rows: list[Row] = []
     for fraction, name in ((0.5, "p50"), (0.99, "p99")):
-        proposal, sync, trip = (
+        proposal, bare, sync, trip = (
             statistics.median(quantile(one[kind], fraction) for one in latencies)
-            for kind in ("proposal", "fdatasync", "round_trip")
+            for kind in ("proposal", "bare", "fdatasync", "round_trip")
         )
         # Both percentiles are held against the medians of what cannot be had faster.
         limit = sum(
@@ -119,7 +119,8 @@ def measure(rounds: int, count: int, seconds: float) -> list[Row]:
             (
                 f"engine alone, one proposal of {ENTRY_BYTES} B at the leader, {name}",
                 f"{ms(proposal)}; fdatasync {ms(sync)}, loopback round trip {ms(trip)}: "
-                f"{proposal / limit:.1f} times both medians together",
+                f"{proposal / limit:.1f} times both medians together; "
+                f"the same way with nothing in it {ms(bare)}: {bare / limit:.1f} times",
             )
         )
     rows.append(

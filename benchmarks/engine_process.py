@@ -16,6 +16,7 @@ from typing import Any
 from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.engine import RaftEngine
 from agentkeeper.consensus.port import Outcome, Role
+from benchmarks.bare_path import bare_path
 
 TIMEOUT_S = 10.0
 _STATE = bytes(2**20)
@@ -77,18 +78,22 @@ class EngineProcess:
         }
 
     def do_latency(self, size: int, count: int, echo: tuple[str, int]) -> dict[str, list[float]]:
-        """Proposals one after the other, and the two things none can be faster than."""
-        spans: dict[str, list[float]] = {"proposal": [], "fdatasync": [], "round_trip": []}
+        """Proposals one by one, the two things none can be faster than, and the bare way."""
         payload = bytes(size)
         assert self._folder is not None
         descriptor = os.open(self._folder / "limit", os.O_CREAT | os.O_RDWR)
-        with socket.create_connection(echo) as peer:
+        with (
+            socket.create_connection(echo) as peer,
+            bare_path(self._folder, size) as bare,
+        ):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             kinds: list[tuple[str, Callable[[int], None]]] = [
                 ("proposal", lambda number: self._propose_and_wait(payload)),
                 ("fdatasync", lambda number: _append_and_sync(descriptor, payload, number)),
                 ("round_trip", lambda number: _ping(peer, payload)),
+                ("bare", lambda number: bare.store(payload)),
             ]
+            spans: dict[str, list[float]] = {name: [] for name, _ in kinds}
             for start in range(0, count, INTERLEAVE):
                 for name, once in kinds:
                     for number in range(start, start + INTERLEAVE):
