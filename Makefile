@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTO := proto/agentkeeper/v1/agentkeeper.proto
 
-.PHONY: demo test check check-fast generate lock bench clean
+.PHONY: demo test check check-fast containers generate lock bench clean
 
 demo: $(STAMP)  ## three replicas, the whole story, the leader killed under load
 	$(BIN)/agentkeeper demo
@@ -29,13 +29,19 @@ generate: $(STAMP)  ## the protocol's code, the sync face of the SDK, the refere
 	$(BIN)/python tools/make_sync.py
 	$(BIN)/python tools/reference.py
 
+containers: $(STAMP)  ## the compose files and the image on a Docker engine: builds, kills, cuts, upgrades
+	$(BIN)/pytest tests/containers
+
 bench: $(STAMP)  ## the figures in docs/benchmarks.md, measured here
 	$(BIN)/python -m benchmarks
 
-lock:  ## newest versions that fit, with hashes
-	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate \
-	  --extra dev --output-file requirements-dev.lock pyproject.toml
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate
+
+lock:  ## newest versions that fit, with hashes; what is deployed is what was tested
+	$(LOCK) --upgrade --extra dev --output-file requirements-dev.lock pyproject.toml
+	$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+	printf 'hatchling\nsetuptools\nwheel\n' | $(LOCK) --constraint requirements-dev.lock --output-file requirements-build.lock -
 
 $(STAMP): pyproject.toml requirements-dev.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

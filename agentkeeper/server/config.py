@@ -128,15 +128,15 @@ class Settings:
         return TlsFiles(certificate, key, authority)
 
     def exposed_secrets(self) -> list[tuple[str, Path]]:
-        """Settings whose files are secret but may be read by others than their owner."""
-        return [
-            (setting, path)
-            for setting, path in (
-                ("--raft-secret-file", self.raft_secret_file),
-                ("--raft-tls-key", self.raft_tls_key),
-            )
-            if path is not None and path.stat().st_mode & 0o077
-        ]
+        """Settings whose files are secret but may be read by others than their owner.
+
+        The group may read a file of root's: that is how a secret is mounted for a daemon.
+        """
+        files = (
+            ("--raft-secret-file", self.raft_secret_file),
+            ("--raft-tls-key", self.raft_tls_key),
+        )
+        return [(name, path) for name, path in files if path is not None and _is_exposed(path)]
 
     def check(self) -> None:
         """Raise `ConfigError` if settings contradict each other."""
@@ -237,3 +237,8 @@ def _is_loopback(host: str) -> bool:
     except (OSError, UnicodeError):
         return False
     return all(ipaddress.ip_address(str(a).partition("%")[0]).is_loopback for a in found)
+
+
+def _is_exposed(path: Path) -> bool:
+    status = path.stat()
+    return bool(status.st_mode & (0o037 if status.st_uid == 0 else 0o077))

@@ -224,7 +224,7 @@ def test_a_secret_that_others_may_read_is_noticed(tls: dict[str, Any], tmp_path:
         path.chmod(0o600)
     guarded = [Settings(raft_secret_file=secret), Settings(**tls), Settings()]
     assert [settings.exposed_secrets() for settings in guarded] == [[], [], []]
-    secret.chmod(0o640)
+    secret.chmod(0o644)
     key.chmod(0o604)
     tls["raft_tls_cert"].chmod(0o644)
     assert [settings.exposed_secrets() for settings in guarded] == [
@@ -232,6 +232,16 @@ def test_a_secret_that_others_may_read_is_noticed(tls: dict[str, Any], tmp_path:
         [("--raft-tls-key", key)],
         [],
     ]
+
+
+def test_the_group_may_read_a_secret_of_roots_and_no_other(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sixteen letters!\n")
+    secret.chmod(0o640)
+    exposed = Settings(raft_secret_file=secret).exposed_secrets()
+    assert bool(exposed) == (secret.stat().st_uid != 0)
+    secret.chmod(0o660)
+    assert Settings(raft_secret_file=secret).exposed_secrets()
 
 
 def test_writes_are_synced_and_a_cluster_waits_for_all_unless_told_otherwise() -> None:
