@@ -102,6 +102,20 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseInfo:
+    """A held lease as operators see it, with those who wait for it."""
+
+    lease: Lease
+    """Its token only tells holders apart: it opens nothing by itself."""
+    remaining_ms: int
+    """By the cluster's clock; 0 for one whose end has come and is about to be worked off."""
+    waiting_agent_ids: list[str]
+    """Those in line, next first, at most 100 of them; empty in lists."""
+    waiting: int
+    """How many are in line."""
+
+
+@dataclass(frozen=True, slots=True)
 class ElectionState:
     """Who leads a group. `leader_agent_id` is empty while there is no candidate."""
 
@@ -110,6 +124,17 @@ class ElectionState:
     term: int
     """+1 at every election of the group."""
     elected_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Election:
+    """A group with its candidates."""
+
+    state: ElectionState
+    candidate_agent_ids: list[str]
+    """The leader first, then those who wait, next first; at most 100 of them."""
+    candidates: int
+    """How many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +154,20 @@ class CheckResult:
 
     allowed: bool
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer of `explain_policy`: that of `check_policy`, and how it came about."""
+
+    allowed: bool
+    reason: str
+    policy_id: str
+    """The policy that decided; empty where none matched."""
+    matching: list[Policy]
+    """All that match, DENY first, then by id; at most 100 of them."""
+    matches: int
+    """How many match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +232,78 @@ class WatchGap:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """How much of everything there is."""
+
+    agents_alive: int
+    agents_unreachable: int
+    agents_dead: int
+    leases: int
+    lease_waiters: int
+    """Calls in line for a lease."""
+    election_groups: int
+    policies: int
+    tasks_pending: int
+    tasks_claimed: int
+    tasks_completed: int
+    tasks_dead: int
+    oldest_pending_ms: int
+    """How long the oldest PENDING task has waited; 0 if there is none."""
+    sessions: int
+    last_sequence: int
+    """Of the last event."""
+    first_sequence: int
+    """Of the oldest event that is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderMoved:
+    """Who leads after `move_leader`, and in which Raft term."""
+
+    leader_node_id: str
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSaved:
+    """What `save_snapshot` has written."""
+
+    path: str
+    log_index: int
+    """The log index that the snapshot reflects."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaVitals:
+    """What a replica last said of itself to another one, which it does every second."""
+
+    role: ReplicaRole
+    term: int
+    commit_index: int
+    applied_index: int
+    not_ready_reason: str
+    """Empty when it can serve linearizable calls."""
+    version: str
+    age_ms: int
+    """How long ago it said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """One replica of the cluster, as the one that was asked sees it."""
+
+    node_id: str
+    endpoint: str
+    """Where clients reach it; empty until it has announced itself."""
+    connected: bool
+    match_index: int | None
+    """How much of the log it is known to have; known to the leader only."""
+    vitals: ReplicaVitals | None
+    """None if nothing was heard of it lately."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaStatus:
     """What one replica of the daemon says about itself, without asking the others."""
 
@@ -211,3 +322,11 @@ class ReplicaStatus:
     """Why linearizable calls can't be served now; empty when they can."""
     digest: str
     """Of the state at `applied_index`; equal on all replicas at the same index."""
+    cluster_version: int = 0
+    """The version of formats and behaviour that all replicas have agreed on."""
+    newest_version: int = 0
+    """The newest version that this replica's build knows."""
+    uptime_ms: int = 0
+    """How long its process has run."""
+    replicas: list[ReplicaView] = field(default_factory=list)
+    """All replicas of the cluster, as this one sees them."""

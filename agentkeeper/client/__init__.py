@@ -4,9 +4,10 @@ What it is for: calls that survive the loss of replicas, heartbeats and renewals
 hold without any server, subscriptions, an embedded daemon. What it is not: it knows the wire and
 the public types, nothing of the daemon's inside.
 
-`core` does the work as coroutines on one I/O thread (`io_thread`); what goes on by itself is there
-too: `presence`, `holding`, `leading`, `claims`, `buffer`. `aio` is a thin face over it, and `sync`
-is made from that. `caller` makes calls out of attempts, `transport` is the seam to the wire.
+`core` does the work as coroutines on one I/O thread (`io_thread`), with `queries` for what is asked
+and `cluster` for what is done to the cluster itself. What goes on by itself is there too:
+`presence`, `holding`, `leading`, `claims`, `buffer`. `aio` is a thin face over it, and `sync` is
+made from that. `caller` makes calls out of attempts, `transport` is the seam to the wire.
 """
 
 from agentkeeper.client.aio.client import AsyncAgentKeeperClient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,12 +17,20 @@ from agentkeeper.client.endpoints import Endpoints
 from agentkeeper.client.methods import Method, RequestT, ResponseT
 from agentkeeper.client.retry import Verdict
 from agentkeeper.client.sessions import DEFAULT_WINDOW, Session, Sessions, Ticket
-from agentkeeper.client.transport import EventStream, Failure, Metadata, Transport
+from agentkeeper.client.transport import (
+    CONSISTENCY_KEY,
+    STALE,
+    EventStream,
+    Failure,
+    Metadata,
+    Transport,
+)
 
 CLOSE_TIMEOUT_S = 1.0
 MAX_REQUEST_BYTES = 4_194_304 - 1_024  # the daemon's bound for a frame, less what is around it
 EARLY_S = 1e-6  # by which a timer may be early: what is left then is nothing
 LONGEST_S = 1e9  # stands for "for ever" where infinity is not understood
+_UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 
 AnswerT = TypeVar("AnswerT")
 AnyMethod = Method[Any, Any]
@@ -45,6 +53,8 @@ class _Trial:
     """It changes something and is answered as soon as that is done."""
     attempts: int = 0
     tried: set[str] = field(default_factory=set)
+    ignorant: dict[str, Failure] = field(default_factory=dict)
+    """Endpoints that do not know the method: while a cluster is upgraded, others may."""
     rounds: int = 0
     maybe_done: bool = False
     last: Failure | None = None
@@ -94,17 +104,29 @@ class Caller:
         return await self._until_answered(method, timeout_s, hold_s, attempt)
 
     async def open_stream(
-        self, method: Method[RequestT, ResponseT], request: RequestT, timeout_s: float
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        timeout_s: float,
+        avoid: Collection[str] = (),
+        *,
+        stale: bool = False,
     ) -> tuple[str, EventStream[ResponseT]]:
-        """Return a live stream and the endpoint that serves it. Raises as `call` does."""
+        """Return a live stream and the endpoint that serves it. Raises as `call` does.
+
+        The endpoints in `avoid` count as tried: they come last, after a pause. `stale`: what a
+        replica has is good enough, whether or not it can tell that it is the latest.
+        """
+        consistency = {CONSISTENCY_KEY: STALE} if stale else {}
 
         async def attempt(
             endpoint: str, metadata: Metadata, attempt_s: float
         ) -> tuple[str, EventStream[ResponseT]]:
+            metadata = {**metadata, **consistency}
             stream = await self.transport.stream(endpoint, method, request, metadata, attempt_s)
             return endpoint, stream
 
-        return await self._until_answered(method, timeout_s, 0.0, attempt)
+        return await self._until_answered(method, timeout_s, 0.0, attempt, avoid)
 
     async def close(self) -> None:
         """Close the sessions, as far as that is quick, and the transport."""
@@ -116,12 +138,17 @@ class Caller:
         await self.transport.close()
 
     async def _until_answered(
-        self, method: AnyMethod, timeout_s: float, hold_s: float, attempt: Attempt[AnswerT]
+        self,
+        method: AnyMethod,
+        timeout_s: float,
+        hold_s: float,
+        attempt: Attempt[AnswerT],
+        avoid: Collection[str] = (),
     ) -> AnswerT:
         loop = asyncio.get_running_loop()
         now = loop.time()
         write = method.numbered and hold_s <= 0
-        trial = _Trial(loop, now + timeout_s, hold_s, now + hold_s, write)
+        trial = _Trial(loop, now + timeout_s, hold_s, now + hold_s, write, tried=set(avoid))
         ticket: Ticket | None = None
         try:
             while True:
@@ -160,9 +187,14 @@ class Caller:
             endpoint = self.endpoints.pick(trial.tried, write=trial.write)
             if endpoint is not None:
                 return endpoint
+            if trial.ignorant and not self._others_may_know(trial):
+                ignorance = next(iter(trial.ignorant.values()))
+                if trial.maybe_done:
+                    raise retry.given_up(method, ignorance, True, "the outcome can't be known")
+                raise retry.refusal(ignorance)
             await asyncio.sleep(min(retry.pause_s(trial.rounds), trial.remaining_s()))
             trial.rounds += 1
-            trial.tried.clear()
+            trial.tried = set(trial.ignorant)
 
     async def _ticket(self, method: AnyMethod, trial: _Trial) -> Ticket:
         try:
@@ -192,8 +224,17 @@ class Caller:
             self.note(endpoint, failure)
         trial.last = failure
         verdict = retry.judge(failure)
-        if verdict is Verdict.REFUSED and trial.maybe_done and failure.definite is None:
-            # Not the daemon's word, and no word at all on the attempts before.
+        ignorant = failure.code is _UNIMPLEMENTED
+        if ignorant:
+            trial.ignorant[endpoint] = failure
+            if self._others_may_know(trial):
+                return Verdict.TRY_AGAIN
+        if (
+            verdict is Verdict.REFUSED
+            and trial.maybe_done
+            and (ignorant or failure.definite is None)
+        ):
+            # No word on the attempts before, or not even the daemon's.
             verdict = Verdict.UNKNOWN
         if verdict is Verdict.REFUSED:
             raise retry.refusal(failure)
@@ -206,6 +247,11 @@ class Caller:
         elif verdict is Verdict.NEW_SESSION and trial.maybe_done and not method.rerunnable:
             raise retry.given_up(method, failure, True, "the session that knew the answer is gone")
         return verdict
+
+    def _others_may_know(self, trial: _Trial) -> bool:
+        """Whether some replica that can be asked has not said that it does not know the method."""
+        endpoint = self.endpoints.pick(trial.ignorant)
+        return endpoint is not None and endpoint not in trial.ignorant
 
     def note(self, endpoint: str, failure: Failure) -> None:
         """Remember what a failure says about `endpoint` and the leader."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -15,13 +16,19 @@ from agentkeeper.types import (
     AgentInfo,
     AgentStatus,
     Capability,
+    Election,
     ElectionState,
     EventPayload,
+    Explanation,
     Lease,
+    LeaseInfo,
     Policy,
     PolicyEffect,
     ReplicaRole,
     ReplicaStatus,
+    ReplicaView,
+    ReplicaVitals,
+    Summary,
     Task,
     TaskStatus,
     WatchEvent,
@@ -35,7 +42,7 @@ _NAME_CONFLICT: dict[str, pb.NameConflict] = {
 }
 MemberT = TypeVar("MemberT")
 
-_AGENT_STATUS: Mapping[int, AgentStatus] = {
+_AGENT_STATUS: Mapping[pb.AgentStatus, AgentStatus] = {
     pb.AGENT_STATUS_ALIVE: AgentStatus.ALIVE,
     pb.AGENT_STATUS_UNREACHABLE: AgentStatus.UNREACHABLE,
     pb.AGENT_STATUS_DEAD: AgentStatus.DEAD,
@@ -88,6 +95,11 @@ def agent_from(message: pb.AgentInfo) -> AgentInfo:
     )
 
 
+def agent_status_to(status: AgentStatus | str) -> pb.AgentStatus:
+    """Convert a status, given as the enum or its name. Raises ValueError for anything else."""
+    return _number_of(AgentStatus(status), _AGENT_STATUS)
+
+
 def lease_from(message: pb.Lease) -> Lease:
     """Convert a lease."""
     return Lease(
@@ -101,6 +113,16 @@ def lease_from(message: pb.Lease) -> Lease:
     )
 
 
+def lease_info_from(message: pb.LeaseInfo) -> LeaseInfo:
+    """Convert a lease with those who wait for it."""
+    return LeaseInfo(
+        lease=lease_from(message.lease),
+        remaining_ms=message.remaining_ms,
+        waiting_agent_ids=list(message.waiting_agent_ids),
+        waiting=message.waiting,
+    )
+
+
 def election_from(message: pb.ElectionState) -> ElectionState:
     """Convert an election's state."""
     return ElectionState(
@@ -108,6 +130,15 @@ def election_from(message: pb.ElectionState) -> ElectionState:
         leader_agent_id=message.leader_agent_id,
         term=message.term,
         elected_at=_optional_time(message, "elected_at"),
+    )
+
+
+def candidates_from(message: pb.Election) -> Election:
+    """Convert an election with its candidates."""
+    return Election(
+        state=election_from(message.state),
+        candidate_agent_ids=list(message.candidate_agent_ids),
+        candidates=message.candidates,
     )
 
 
@@ -119,6 +150,17 @@ def policy_from(message: pb.Policy) -> Policy:
         action=message.action,
         resource=message.resource,
         effect=_EFFECT.get(message.effect, PolicyEffect.UNKNOWN),
+    )
+
+
+def explanation_from(message: pb.ExplainPolicyResponse) -> Explanation:
+    """Convert the explanation of a check."""
+    return Explanation(
+        allowed=message.allowed,
+        reason=message.reason,
+        policy_id=message.policy_id,
+        matching=[policy_from(policy) for policy in message.matching],
+        matches=message.matches,
     )
 
 
@@ -187,7 +229,38 @@ def replica_from(endpoint: str, message: pb.StatusResponse) -> ReplicaStatus:
         version=message.version,
         not_ready_reason=message.not_ready_reason,
         digest=message.digest,
+        cluster_version=message.cluster_version,
+        newest_version=message.newest_version,
+        uptime_ms=message.uptime_ms,
+        replicas=[_view_from(replica) for replica in message.replicas],
     )
+
+
+def _view_from(message: pb.Replica) -> ReplicaView:
+    return ReplicaView(
+        node_id=message.node_id,
+        endpoint=message.endpoint,
+        connected=message.connected,
+        match_index=message.match_index if message.HasField("match_index") else None,
+        vitals=_vitals_from(message.vitals) if message.HasField("vitals") else None,
+    )
+
+
+def _vitals_from(message: pb.Vitals) -> ReplicaVitals:
+    return ReplicaVitals(
+        role=_ROLE.get(message.role, ReplicaRole.UNKNOWN),
+        term=message.term,
+        commit_index=message.commit_index,
+        applied_index=message.applied_index,
+        not_ready_reason=message.not_ready_reason,
+        version=message.version,
+        age_ms=message.age_ms,
+    )
+
+
+def summary_from(message: pb.SummaryResponse) -> Summary:
+    """Convert the counts of everything."""
+    return Summary(**{f.name: getattr(message, f.name) for f in dataclasses.fields(Summary)})
 
 
 _PAYLOADS: Mapping[str, tuple[type[Message], Callable[[Any], tuple[EventPayload, str]]]] = {

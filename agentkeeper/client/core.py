@@ -1,6 +1,7 @@
 """What the SDK does, as coroutines: one for each method, in terms of `agentkeeper.types`.
 
-Every face of the SDK is a thin layer over this. Runs on the I/O thread's loop only.
+Every face of the SDK is a thin layer over this, `queries` and `cluster`. Runs on the I/O thread's
+loop only.
 """
 
 from __future__ import annotations
@@ -19,18 +20,12 @@ from agentkeeper.client import convert, methods
 from agentkeeper.client.acquisitions import Acquisitions
 from agentkeeper.client.background import Background
 from agentkeeper.client.caller import Caller, WaitOver
+from agentkeeper.client.cluster import Cluster
 from agentkeeper.client.endpoints import Endpoints
+from agentkeeper.client.queries import Queries
 from agentkeeper.client.transport import Transport
 from agentkeeper.client.watch import EventFeed
-from agentkeeper.types import (
-    AgentInfo,
-    CheckResult,
-    ElectionState,
-    Lease,
-    Policy,
-    Task,
-    TaskStatus,
-)
+from agentkeeper.types import AgentInfo, ElectionState, Lease, Policy, Task
 
 if TYPE_CHECKING:
     from agentkeeper.client.presence import KeptAgent
@@ -39,9 +34,8 @@ CLAIM_WAIT_S = 20.0  # after which a claim is asked for anew, lest it waits at a
 ANSWER_SHARE = 0.2  # of what is left of a call's time, and
 ANSWER_S = 2.0  # at most, is for the answer that nothing came, so that the caller knows for certain
 LONGEST_WAIT_S = 3_600.0  # the daemon's bound
-SHORTEST_WAIT_S = 0.01
+ASK_AGAIN_S = 1.0  # with less time left, too little of it would be for the answer
 CLAIMS_REMEMBERED = 10_000
-TASKS_PER_PAGE = 500
 
 
 class Core:
@@ -62,6 +56,8 @@ class Core:
         self.withdrawals: dict[tuple[str, str], asyncio.Task[None]] = {}
         """Candidacies that are being withdrawn, by group and agent id."""
         self._caller = Caller(transport, endpoints)
+        self.queries = Queries(self._caller)
+        self.cluster = Cluster(self._caller)
         self._claim_tokens: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     async def close(self) -> None:
@@ -90,14 +86,6 @@ class Core:
         request = pb.GetAgentRequest(agent_id=agent_id)
         answer = await self._caller.call(methods.GET_AGENT, request, timeout_s)
         return convert.agent_from(answer.agent)
-
-    async def find(
-        self, query: str, tools: Sequence[str] | None, limit: int, timeout_s: float
-    ) -> list[AgentInfo]:
-        """Return ALIVE agents, best first."""
-        request = pb.FindRequest(query=query, tools=tools or (), limit=limit)
-        answer = await self._caller.call(methods.FIND, request, timeout_s)
-        return [convert.agent_from(agent) for agent in answer.agents]
 
     # ------------------------------------------------------------ leases
 
@@ -138,30 +126,27 @@ class Core:
             answer = await self._caller.call(methods.ACQUIRE_LEASE, request, left_s)
         return convert.lease_from(answer.lease) if answer.acquired else None
 
-    async def renew_lease(self, lease: Lease, ttl: int | None, timeout_s: float) -> Lease:
+    async def renew_lease(
+        self, task_id: str, agent_id: str, token: int, ttl: int | None, timeout_s: float
+    ) -> Lease:
         """Extend a lease; without `ttl` by its last one."""
         request = pb.RenewLeaseRequest(
-            task_id=lease.task_id,
-            agent_id=lease.holder_agent_id,
-            token=pb.FencingToken(value=lease.token),
+            task_id=task_id,
+            agent_id=agent_id,
+            token=pb.FencingToken(value=token),
             ttl_seconds=ttl or 0,
         )
         answer = await self._caller.call(methods.RENEW_LEASE, request, timeout_s)
         return convert.lease_from(answer.lease)
 
-    async def release_lease(self, lease: Lease, timeout_s: float) -> None:
+    async def release_lease(
+        self, task_id: str, agent_id: str, token: int, timeout_s: float
+    ) -> None:
         """Give a lease back."""
         request = pb.ReleaseLeaseRequest(
-            task_id=lease.task_id,
-            agent_id=lease.holder_agent_id,
-            token=pb.FencingToken(value=lease.token),
+            task_id=task_id, agent_id=agent_id, token=pb.FencingToken(value=token)
         )
         await self._caller.call(methods.RELEASE_LEASE, request, timeout_s)
-
-    async def verify_token(self, task_id: str, token: int, timeout_s: float) -> bool:
-        """Ask whether a token is that of the lease as it is held now."""
-        request = pb.VerifyTokenRequest(task_id=task_id, token=pb.FencingToken(value=token))
-        return (await self._caller.call(methods.VERIFY_TOKEN, request, timeout_s)).valid
 
     # ------------------------------------------------------------ elections
 
@@ -189,20 +174,6 @@ class Core:
         request = pb.DeletePolicyRequest(id=policy_id)
         await self._caller.call(methods.DELETE_POLICY, request, timeout_s)
 
-    async def list_policies(self, subject_prefix: str, timeout_s: float) -> list[Policy]:
-        """Return the policies whose subject begins with a prefix, by id."""
-        request = pb.ListPoliciesRequest(subject_prefix=subject_prefix)
-        answer = await self._caller.call(methods.LIST_POLICIES, request, timeout_s)
-        return [convert.policy_from(policy) for policy in answer.policies]
-
-    async def check_policy(
-        self, subject: str, action: str, resource: str, timeout_s: float
-    ) -> CheckResult:
-        """Ask whether the policies allow something."""
-        request = pb.CheckPolicyRequest(subject=subject, action=action, resource=resource)
-        answer = await self._caller.call(methods.CHECK_POLICY, request, timeout_s)
-        return CheckResult(answer.allowed, answer.reason)
-
     # ------------------------------------------------------------ tasks
 
     async def create_task(self, request: pb.CreateTaskRequest, timeout_s: float) -> Task:
@@ -218,22 +189,22 @@ class Core:
         """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        unsure, wait_s = False, math.inf
-        while wait_s > SHORTEST_WAIT_S:
-            left_s = max(0.0, deadline_s - loop.time())
+        unsure, left_s = False, timeout_s
+        while True:
             wait_s = min(CLAIM_WAIT_S, _waitable_s(left_s))
             request = pb.ClaimTaskRequest(agent_id=agent_id, wait_ms=max(1, round(wait_s * 1000)))
             try:
-                answer = await self._caller.call(
-                    methods.CLAIM_TASK, request, max(left_s, SHORTEST_WAIT_S), hold_s=wait_s
-                )
+                answer = await self._caller.call(methods.CLAIM_TASK, request, left_s, hold_s=wait_s)
             except WaitOver:
                 unsure = True
-                continue
-            if answer.HasField("task"):
-                task = convert.task_from(answer.task)
-                self._remember_claim(task.id, agent_id, task.claim_token)
-                return task
+            else:
+                if answer.HasField("task"):
+                    task = convert.task_from(answer.task)
+                    self._remember_claim(task.id, agent_id, task.claim_token)
+                    return task
+            left_s = deadline_s - loop.time()
+            if left_s < ASK_AGAIN_S:
+                break
         kind = errors.OutcomeUnknown if unsure else errors.Unavailable
         raise kind("claim_task: no task in time", grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -292,27 +263,6 @@ class Core:
         request = pb.RequeueTaskRequest(task_id=task_id)
         answer = await self._caller.call(methods.REQUEUE_TASK, request, timeout_s)
         return convert.task_from(answer.task)
-
-    async def get_task(self, task_id: str, timeout_s: float) -> Task:
-        """Return one task."""
-        request = pb.GetTaskRequest(task_id=task_id)
-        answer = await self._caller.call(methods.GET_TASK, request, timeout_s)
-        return convert.task_from(answer.task)
-
-    async def list_tasks(self, status: TaskStatus | str | None, timeout_s: float) -> list[Task]:
-        """Return all tasks, or those of one status, by age."""
-        request = pb.ListTasksRequest(limit=TASKS_PER_PAGE)
-        if status is not None:
-            request.status = convert.task_status_to(status)
-        tasks: list[Task] = []
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while True:
-            answer = await self._caller.call(methods.LIST_TASKS, request, deadline - loop.time())
-            tasks.extend(convert.task_from(task) for task in answer.tasks)
-            if not answer.next_page_token:
-                return tasks
-            request.page_token = answer.next_page_token
 
     def _claim_token(self, task_id: str, agent_id: str, given: int | None) -> int:
         return self._claim_tokens.get((task_id, agent_id), 0) if given is None else given

@@ -81,7 +81,7 @@ class UnaryTransport:
         except asyncio.CancelledError:
             call.cancel()
             raise
-        return _GrpcEventStream(call, headers)
+        return _GrpcEventStream(call, headers, method.ends)
 
     async def close(self) -> None:
         """See `Transport.close`."""
@@ -159,8 +159,9 @@ GrpcTransport = StreamTransport
 class _GrpcEventStream(Generic[ResponseT]):
     """One live stream; see `EventStream`."""
 
-    def __init__(self, call: Any, headers: Metadata) -> None:
+    def __init__(self, call: Any, headers: Metadata, ends: bool) -> None:
         self._call = call
+        self._ends = ends
         self.headers = headers
 
     async def __aiter__(self) -> AsyncIterator[ResponseT]:
@@ -169,6 +170,8 @@ class _GrpcEventStream(Generic[ResponseT]):
                 yield message
         except grpc.aio.AioRpcError as error:
             raise failure_of(error) from None
+        if self._ends:
+            return
         # A watch has no end of its own: one that the server ends is to be resumed.
         raise Failure(grpc.StatusCode.UNAVAILABLE, "the server ended the stream", definite=True)
 

@@ -181,8 +181,7 @@ class HeldLease(Holding):
         """
 
         async def renew(left_s: float) -> float:
-            self.lease = await self._core.renew_lease(self.lease, ttl, left_s)
-            return self.lease.ttl_seconds or ttl or self._ttl_s
+            return await self._prolong(ttl, left_s) or ttl or self._ttl_s
 
         # A ttl that will be refused changes nothing.
         shorter_s = float(ttl) if ttl is not None and ttl > 0 else math.inf
@@ -198,19 +197,27 @@ class HeldLease(Holding):
         self.stop_keeping()
         self.tenure.give_back()
         try:
-            await self._core.release_lease(self.lease, timeout_s)
+            await self._core.release_lease(*self._key, timeout_s)
         except errors.NotFound as error:
             raise self._lost(error) from None
         if self.tenure.lost:
             raise self._lost()
 
     async def _renew_as_granted(self, timeout_s: float) -> float:
-        self.lease = await self._core.renew_lease(self.lease, None, timeout_s)
-        return self.lease.ttl_seconds or self._ttl_s
+        return await self._prolong(None, timeout_s) or self._ttl_s
+
+    async def _prolong(self, ttl: int | None, timeout_s: float) -> int:
+        """Renew the lease and return its ttl; 0 if the daemon does not say."""
+        self.lease = await self._core.renew_lease(*self._key, ttl, timeout_s)
+        return self.lease.ttl_seconds
+
+    @property
+    def _key(self) -> tuple[str, str, int]:
+        return self.lease.task_id, self.lease.holder_agent_id, self.lease.token
 
     async def _give_back(self) -> None:
         with contextlib.suppress(errors.AgentKeeperError):  # else it ends with its ttl
-            await self._core.release_lease(self.lease, self._ttl_s)
+            await self._core.release_lease(*self._key, self._ttl_s)
 
     def _lost(self, error: errors.AgentKeeperError | None = None) -> errors.Lost:
         if error is not None:

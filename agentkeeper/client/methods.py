@@ -22,6 +22,7 @@ class Method(Generic[RequestT, ResponseT]):
     `mutates`: it may change something, so a lost answer leaves the outcome unknown.
     `numbered`: it travels under a session's request number, so a retry takes effect once.
     `rerunnable`: running it anew does no harm even where the number can't protect it any more.
+    `ends`: a stream that has an end of its own, as watches have not.
     """
 
     service: str
@@ -31,6 +32,7 @@ class Method(Generic[RequestT, ResponseT]):
     mutates: bool = True
     numbered: bool = True
     rerunnable: bool = False
+    ends: bool = False
 
     @property
     def path(self) -> str:
@@ -56,6 +58,14 @@ DEREGISTER = Method(_REGISTRY, "Deregister", pb.DeregisterRequest, pb.Deregister
 GET_AGENT = Method(
     _REGISTRY, "GetAgent", pb.GetAgentRequest, pb.GetAgentResponse, mutates=False, numbered=False
 )
+LIST_AGENTS = Method(
+    _REGISTRY,
+    "ListAgents",
+    pb.ListAgentsRequest,
+    pb.ListAgentsResponse,
+    mutates=False,
+    numbered=False,
+)
 FIND = Method(_REGISTRY, "Find", pb.FindRequest, pb.FindResponse, mutates=False, numbered=False)
 WATCH = Method(_REGISTRY, "Watch", pb.WatchRequest, pb.Event, mutates=False, numbered=False)
 
@@ -70,11 +80,43 @@ VERIFY_TOKEN = Method(
     mutates=False,
     numbered=False,
 )
+GET_LEASE = Method(
+    _LEASE,
+    "GetLease",
+    pb.GetLeaseRequest,
+    pb.GetLeaseResponse,
+    mutates=False,
+    numbered=False,
+)
+LIST_LEASES = Method(
+    _LEASE,
+    "ListLeases",
+    pb.ListLeasesRequest,
+    pb.ListLeasesResponse,
+    mutates=False,
+    numbered=False,
+)
 
 CAMPAIGN = Method(_ELECTION, "Campaign", pb.CampaignRequest, pb.CampaignResponse)
 RESIGN = Method(_ELECTION, "Resign", pb.ResignRequest, pb.ResignResponse)
 WATCH_ELECTION = Method(
     _ELECTION, "WatchElection", pb.WatchElectionRequest, pb.Event, mutates=False, numbered=False
+)
+GET_ELECTION = Method(
+    _ELECTION,
+    "GetElection",
+    pb.GetElectionRequest,
+    pb.GetElectionResponse,
+    mutates=False,
+    numbered=False,
+)
+LIST_ELECTIONS = Method(
+    _ELECTION,
+    "ListElections",
+    pb.ListElectionsRequest,
+    pb.ListElectionsResponse,
+    mutates=False,
+    numbered=False,
 )
 
 SET_POLICY = Method(_ENTITLEMENTS, "SetPolicy", pb.SetPolicyRequest, pb.SetPolicyResponse)
@@ -94,6 +136,14 @@ CHECK_POLICY = Method(
     "CheckPolicy",
     pb.CheckPolicyRequest,
     pb.CheckPolicyResponse,
+    mutates=False,
+    numbered=False,
+)
+EXPLAIN_POLICY = Method(
+    _ENTITLEMENTS,
+    "ExplainPolicy",
+    pb.ExplainPolicyRequest,
+    pb.ExplainPolicyResponse,
     mutates=False,
     numbered=False,
 )
@@ -131,4 +181,30 @@ CLOSE_SESSION = Method(
 )
 STATUS = Method(
     _CLUSTER, "Status", pb.StatusRequest, pb.StatusResponse, mutates=False, numbered=False
+)
+SUMMARY = Method(
+    _CLUSTER,
+    "Summary",
+    pb.SummaryRequest,
+    pb.SummaryResponse,
+    mutates=False,
+    numbered=False,
+)
+# Moving on to whoever leads already is done at once, so asking again does no harm.
+MOVE_LEADER = Method(
+    _CLUSTER,
+    "MoveLeader",
+    pb.MoveLeaderRequest,
+    pb.MoveLeaderResponse,
+    numbered=False,
+    rerunnable=True,
+)
+SAVE_SNAPSHOT = Method(
+    _CLUSTER,
+    "SaveSnapshot",
+    pb.SaveSnapshotRequest,
+    pb.SnapshotPiece,
+    mutates=False,
+    numbered=False,
+    ends=True,
 )

@@ -65,7 +65,7 @@ class Failure(Exception):  # noqa: N818 - a report, never seen by users
 
 
 class EventStream(Protocol[EventT_co]):
-    """A live server stream. Iterating raises `Failure` when it breaks."""
+    """A live server stream. Iterating raises `Failure` when it breaks, or ends too early."""
 
     @property
     def headers(self) -> Metadata:

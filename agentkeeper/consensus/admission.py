@@ -5,12 +5,12 @@ from __future__ import annotations
 from pysyncobj.node import Node
 
 from agentkeeper.consensus.entries import NO_OP
+from agentkeeper.consensus.handover import Handover
 from agentkeeper.consensus.internals import now_s
 from agentkeeper.consensus.messages import Admit, Introduction
-from agentkeeper.consensus.replication import Replication
 
 
-class Admission(Replication):
+class Admission(Handover):
     """Adds learners to replication."""
 
     def on_introduction(self, node: Node, message: Introduction) -> None:

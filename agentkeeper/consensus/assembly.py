@@ -13,6 +13,7 @@ from pysyncobj.node import Node
 
 from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.disk import Disk
+from agentkeeper.consensus.observation import Observation
 from agentkeeper.consensus.raft import HardenedRaft
 from agentkeeper.consensus.snapshots import SnapshotStore
 from agentkeeper.consensus.storage import DataFolder, Storage, open_storage
@@ -33,13 +34,14 @@ def make_raft(
     draw_incarnation: Callable[[], str],
     post: Callable[[Callable[[], None]], None],
     delivery: Any,
+    observation: Observation,
     opened: contextlib.ExitStack,
 ) -> HardenedRaft:
     """Open what a replica needs and make it; `opened` closes all of it again.
 
     `transport` makes the transport to use instead of TCP, given this replica's node; `disk` is used
     instead of the data folder; `post` runs something on the engine's thread; `delivery` is told
-    what the replica reports. Raises `StartError`.
+    what the replica reports, `observation` what it notes of its work. Raises `StartError`.
     """
     if disk is None and config.data_dir is not None:
         folder = DataFolder(config.data_dir)
@@ -74,6 +76,7 @@ def make_raft(
         snapshots=snapshots,
         bootstrap=config.bootstrap,
         delivery=delivery,
+        observation=observation,
     )
     opened.callback(raft.close)
     return raft

@@ -17,6 +17,7 @@ from agentkeeper.consensus.assembly import RaftFactory, make_raft
 from agentkeeper.consensus.config import RaftConfig
 from agentkeeper.consensus.disk import Disk
 from agentkeeper.consensus.internals import IntegrityError, StorageError, now_s
+from agentkeeper.consensus.observation import Observation
 from agentkeeper.consensus.open_requests import OpenRequests
 from agentkeeper.consensus.picture import Picture
 from agentkeeper.consensus.port import (
@@ -25,10 +26,12 @@ from agentkeeper.consensus.port import (
     Outcome,
     Role,
     StartError,
+    Transfer,
 )
 from agentkeeper.consensus.raft import HardenedRaft
 from agentkeeper.consensus.requests import Budget, call
 from agentkeeper.consensus.snapshot_file import Snapshot
+from agentkeeper.consensus.transfers import Transfers
 from agentkeeper.consensus.transport import PeerNode
 
 logger = logging.getLogger(__name__)
@@ -78,7 +81,10 @@ class RaftEngine:
         self._requests: deque[Callable[[], None]] = deque()
         self._awake = False
         self._message_budget = Budget(2**31, limits.MAX_QUEUED_MESSAGE_BYTES)
-        self._open = OpenRequests()
+        self.observation = Observation(config.other_ids)
+        """What it notes of its own work; others only read it."""
+        self._open = OpenRequests(self.observation)
+        self._transfers = Transfers(self._nodes)
         self._told_role: tuple[Role, int, str | None] | None = None
         self._snapshot_asked_s: float | None = None
         self._raft: HardenedRaft | None = None
@@ -116,8 +122,10 @@ class RaftEngine:
                 draw_incarnation=self._draw_incarnation,
                 post=self._post_own,
                 delivery=self,
+                observation=self.observation,
                 opened=self._opened,
             )
+            self.observation.opened_index = self._raft.last_index
             self._raft.restore_stored()
         except StartError:
             self._end()
@@ -163,6 +171,7 @@ class RaftEngine:
         )
         self._drain()
         self._open.end()
+        self._transfers.answer(None)
 
     def _close(self) -> None:
         """Close links and files; waits for what is being written."""
@@ -189,6 +198,7 @@ class RaftEngine:
             self._raft.flush()  # what the wait brought is vouched for at once
             self.on_progress()
             self._open.answer_reads(self._raft)
+            self._transfers.answer(self._raft)
         except IntegrityError as error:
             self._fail(f"going on would be unsafe: {error}")
         except _StoppedError as error:
@@ -251,7 +261,7 @@ class RaftEngine:
         """Implement `Engine.propose`. An ended engine answers REJECTED on the caller's thread."""
         proposal = self._open.proposal(payload, timeout_s, on_outcome)
         if proposal is None:
-            self._answer_soon(lambda: call(on_outcome, Outcome.REJECTED))
+            self._answer_soon(lambda: self._open.refuse(on_outcome))
         else:
             self._answer_soon(lambda: self._open.append(proposal, self._accepting))
 
@@ -265,7 +275,11 @@ class RaftEngine:
 
     @property
     def _accepting(self) -> HardenedRaft | None:
-        return None if self._ended or self._stopping else self._raft
+        return None if self._stopping else self._alive
+
+    @property
+    def _alive(self) -> HardenedRaft | None:
+        return None if self._ended else self._raft
 
     def _answer_soon(self, request: Callable[[], None]) -> None:
         self._post(request)
@@ -291,15 +305,18 @@ class RaftEngine:
         self._answer_soon(hand_over)
         return True
 
-    def transfer_leadership(self) -> None:
-        """Implement `Engine.transfer_leadership`; proposals are REJECTED while it is under way."""
-        self._post(lambda: None if self._ended else self._running().begin_transfer())
+    def transfer_leadership(
+        self, to: str | None = None, on_ended: Callable[[Transfer], None] | None = None
+    ) -> None:
+        """Implement `Engine.transfer_leadership`."""
+        self._answer_soon(lambda: self._transfers.begin(self._alive, to, on_ended))
 
     def status(self) -> EngineStatus:
         """Implement `Engine.status`."""
         others = [self._nodes[node_id] for node_id in self._config.other_ids]
         refused = {} if self._raft is None else dict(self._raft.refused)
-        return self._picture.status(self._config.node_id, others, refused)
+        proposals = self._open.proposals
+        return self._picture.status(self._config.node_id, others, refused, proposals)
 
     # --- snapshots -------------------------------------------------------------------------------
     def save_snapshot(self, index: int, snapshot: Iterable[bytes]) -> None:
@@ -361,6 +378,7 @@ class RaftEngine:
         if self._told_role is not None and self._told_role[0] is Role.LEADER:
             self._open.deposed(patience_s=self._config.election_timeout_ms[1] / 1000)
         self._told_role = role
+        self.observation.leader_known(raft.term, leader_id)
         self._publish()
         self._tell(self._listener.role_changed, *role)
 
@@ -372,20 +390,4 @@ class RaftEngine:
             raise _StoppedError(f"the listener failed in {callback.__name__}: {error!r}") from error
 
     def _publish(self) -> None:
-        """Note how things stand, in few steps: this is on the way of every proposal."""
-        raft = self._running()
-        self._picture = Picture(
-            role=raft.role,
-            term=raft.term,
-            leader=raft.leader,
-            commit_index=raft.commit_index,
-            delivered_index=raft.delivered_index,
-            last_log_index=raft.last_index,
-            durable_index=raft.durable_index,
-            voter=raft.votes,
-            trouble=raft.trouble,
-            linked=frozenset(raft.linked),
-            match_index=tuple(raft.peers[node].match_index for node in raft.others)
-            if raft.leads
-            else None,
-        )
+        self._picture = Picture.of(self._running())

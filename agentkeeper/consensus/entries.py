@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import overload
 
+from agentkeeper.consensus.observation import Observation
+
 Entry = tuple[bytes, int, int]
 """A log entry as the library keeps it: command, index, term."""
 
@@ -29,6 +31,8 @@ class Log:
         """Index of the last entry that is stored as durably as was asked for."""
         self.size_bytes = _size_bytes(self._entries)
         """Sum of the lengths of all commands."""
+        self.observation = Observation()
+        """Told of every sync."""
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -133,7 +133,9 @@ class Journal(Log):
             self._settle(written)
 
     def _sync(self, written: int) -> None:
+        began_s = self.observation.clock()
         self._file.sync()
+        self.observation.synced(self.observation.clock() - began_s, written)
         self._synced = True
         self._settle(written)
 

@@ -18,6 +18,11 @@ and C elected C. So what is stored decides:
 - A replica that names other founders belongs to another cluster, or to one that was begun a second
   time. Nothing that it says on this link is heard, and nothing that is stored is sent to it.
 
+A folder that was restored from a snapshot (`restored`) is new as well, but not like an empty one:
+all who begin a cluster must begin with the same. So only replicas restored from the same found one;
+one that is empty joins it as a learner. One that was restored, and finds a cluster that began with
+something else, stops: its log has nothing to do with that cluster's.
+
 Founders are others if the two lists share no replica, or give one of them different incarnations.
 They need not be equal: where a majority is enough to begin with, two replicas that have not heard
 of each other yet may found one cluster at the same moment. Both their majorities are new and vote
@@ -38,11 +43,17 @@ from typing import Any
 
 from pysyncobj.node import Node
 
-from agentkeeper.consensus.internals import RaftInternals, disk_errors
+from agentkeeper.consensus import restored
+from agentkeeper.consensus.internals import IntegrityError, RaftInternals, disk_errors
 from agentkeeper.consensus.links.refusals import Refusal
 from agentkeeper.consensus.messages import Introduction, Standing
 
 logger = logging.getLogger(__name__)
+
+_TOGETHER = (
+    "restore all from the same file, or start a majority that was with --bootstrap, and the others "
+    "join it"
+)
 
 
 class Membership(RaftInternals):
@@ -60,8 +71,37 @@ class Membership(RaftInternals):
         """What this replica is to the cluster."""
         if self.ballot.voter:
             return Standing.VOTER
-        untouched = self.last_index == 1 and not self.last_term and not self.ballot.founders
-        return Standing.NEW if untouched else Standing.LEARNER
+        if restored.origin(self.incarnation):
+            untouched = self.last_term == restored.TERM
+        else:
+            untouched = self.last_index == 1 and not self.last_term
+        return Standing.NEW if untouched and not self.ballot.founders else Standing.LEARNER
+
+    @property
+    def at_odds(self) -> str:
+        """Which new replicas can't begin a cluster with this one, why, and what to do about it."""
+        own = restored.origin(self.incarnation)
+        origins = {
+            str(node.id): restored.origin(one.incarnation)
+            for node, one in self._introductions.items()
+            if one.standing is Standing.NEW
+        }
+        empty = sorted(name for name, origin in origins.items() if not origin)
+        others = sorted(name for name, origin in origins.items() if origin not in ("", own))
+        if own and others:
+            return (
+                f"it was restored from another file than {', '.join(others)}: "
+                "restore all of them from the same one"
+            )
+        if own and empty:
+            return (
+                f"it was restored from a snapshot, but {', '.join(empty)} came empty: {_TOGETHER}"
+            )
+        if others:
+            return (
+                f"it came empty, but {', '.join(others)} were restored from a snapshot: {_TOGETHER}"
+            )
+        return ""
 
     @property
     def votes(self) -> bool:
@@ -108,6 +148,7 @@ class Membership(RaftInternals):
             logger.info("replica %s told who founded the cluster", node.id)
             self._vote_from_now_on(message.founders)
         elif message.founders and not self.ballot.founders:
+            self._check_origin(node, message.founders)
             with disk_errors():
                 self.ballot.store(founders=dict(message.founders))
             self._introduce_to_all()
@@ -134,17 +175,30 @@ class Membership(RaftInternals):
             "addresses, or let the replica that is wrong join again with an empty data folder",
         )
 
+    def _check_origin(self, node: Node, founders: Mapping[str, str]) -> None:
+        own = restored.origin(self.incarnation)
+        if own and own not in map(restored.origin, founders.values()):
+            raise IntegrityError(
+                f"this data folder was restored from a snapshot, but the cluster of replica "
+                f"{node.id} began with something else; to join that cluster, remove the folder and "
+                "start empty"
+            )
+
     def _found_if_all_are_new(self) -> None:
         if self.standing is not Standing.NEW or any(
             introduction.standing is not Standing.NEW
             for introduction in self._introductions.values()
         ):
             return
-        present = len(self._introductions) + 1
+        own = restored.origin(self.incarnation)
+        founders = {
+            str(node.id): one.incarnation
+            for node, one in self._introductions.items()
+            if restored.origin(one.incarnation) == own
+        }
         enough = self.majority if self._bootstrap else len(self.others) + 1
-        if present < enough or any(node.id < self.selfNode.id for node in self._introductions):
+        if len(founders) + 1 < enough or min(founders, default=self.selfNode.id) < self.selfNode.id:
             return
-        founders = {str(node.id): one.incarnation for node, one in self._introductions.items()}
         founders[str(self.selfNode.id)] = self.incarnation
         logger.info("a new cluster begins, founded by %s", ", ".join(sorted(founders)))
         self._vote_from_now_on(founders)

@@ -86,6 +86,13 @@ class TimeoutNow:
     term: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """The leader takes its `TimeoutNow` back: it has given up, and leads on."""
+
+    term: int
+
+
 class Standing(enum.StrEnum):
     """What a replica is to its cluster."""
 
@@ -131,6 +138,7 @@ Message = (
     | VoteRequest
     | VoteReply
     | TimeoutNow
+    | Stay
     | Introduction
     | Admit
     | Payload
@@ -276,5 +284,6 @@ _PARSERS: dict[str, Callable[[dict[str, Any]], Message]] = {
     "introduction": _introduction,
     "admit": lambda raw: Admit(_int(raw, "term"), _int(raw, "index")),
     "timeout_now": lambda raw: TimeoutNow(_int(raw, "term")),
+    "stay": lambda raw: Stay(_int(raw, "term")),
     "agentkeeper": lambda raw: Payload(_bytes(raw, "payload")),
 }

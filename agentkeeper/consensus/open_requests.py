@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from agentkeeper.consensus import limits
 from agentkeeper.consensus.internals import now_s
+from agentkeeper.consensus.observation import Observation
 from agentkeeper.consensus.port import Outcome
 from agentkeeper.consensus.raft import HardenedRaft
-from agentkeeper.consensus.requests import Budget, Deadlines, InLog, Proposal, Read, Reads
+from agentkeeper.consensus.requests import Budget, Deadlines, InLog, Proposal, Read, Reads, call
 
 
 class OpenRequests:
@@ -17,7 +18,8 @@ class OpenRequests:
     `proposal` and `read` may be called from any thread, everything else on the engine's only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, observation: Observation) -> None:
+        self._observation = observation
         self._proposal_budget = Budget(limits.MAX_OPEN_PROPOSALS, limits.MAX_OPEN_PROPOSAL_BYTES)
         self._read_budget = Budget(limits.MAX_OPEN_READS, 0)
         self._deadlines = Deadlines()
@@ -31,13 +33,25 @@ class OpenRequests:
         """Take a proposal in; None if it is too large, or too much is open already."""
         if len(payload) > limits.MAX_PAYLOAD_BYTES or not self._proposal_budget.take(len(payload)):
             return None
-        return Proposal(payload, now_s() + timeout_s, on_outcome, self._proposal_budget)
+        return Proposal(
+            payload, now_s() + timeout_s, on_outcome, self._proposal_budget, self._observation
+        )
 
     def read(self, timeout_s: float, on_result: Callable[[int | None], None]) -> Read | None:
         """Take a read in; None if too many are open already."""
         if not self._read_budget.take(0):
             return None
         return Read(now_s() + timeout_s, on_result, self._read_budget)
+
+    @property
+    def proposals(self) -> int:
+        """How many proposals have no answer yet."""
+        return self._proposal_budget.taken
+
+    def refuse(self, on_outcome: Callable[[Outcome], None]) -> None:
+        """Answer a proposal that was not taken in."""
+        self._observation.proposal_ended(Outcome.REJECTED, 0, None)
+        call(on_outcome, Outcome.REJECTED)
 
     # --- into the log, and into a round ----------------------------------------------------------
     def append(self, proposal: Proposal, raft: HardenedRaft | None) -> None:
@@ -50,6 +64,7 @@ class OpenRequests:
             # Noted first: should appending fail half-way, what became of it is unknown.
             self._in_log.add(raft.last_index + 1, raft.term, proposal)
             self._deadlines.watch(proposal)
+            proposal.appended_s = self._observation.clock()
             raft.append(proposal.payload)
             proposal.payload = b""
             self._appended = True

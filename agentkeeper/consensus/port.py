@@ -33,6 +33,28 @@ class Outcome(enum.Enum):
     is safe."""
 
 
+class Transfer(enum.StrEnum):
+    """How an attempt to hand leadership over ended."""
+
+    DONE = "done"
+    """This replica leads no longer."""
+    NOT_LEADING = "not leading"
+    """It did not lead to begin with."""
+    ALONE = "alone"
+    """There is no other replica."""
+    UNKNOWN = "unknown"
+    """No other replica has the given name."""
+    NOT_CONNECTED = "not connected"
+    NO_VOTE = "no vote"
+    """It came with an empty disk, and has not caught up yet."""
+    SILENT = "silent"
+    """It did not answer in time, so nothing was done."""
+    BEHIND = "behind"
+    """It did not catch up in time, so nothing was done."""
+    GAVE_UP = "gave up"
+    """It was told to take over, and did not in time; this replica leads on."""
+
+
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
     """What this replica knows of another one."""
@@ -57,6 +79,12 @@ class EngineStatus:
     peers: Mapping[str, PeerStatus]
     durable_index: int = 0
     """Index of the last entry stored on this replica's disk."""
+    first_log_index: int = 1
+    """Index of the oldest entry kept."""
+    log_bytes: int = 0
+    """Size of the entries kept."""
+    proposals: int = 0
+    """How many proposals have no outcome yet."""
     voter: bool = True
     """Whether this replica votes and counts; one that came empty does not before it caught up."""
     trouble: str = ""
@@ -137,8 +165,15 @@ class Engine(Protocol):
         The pieces are taken one by one, on a thread of the engine's own.
         """
 
-    def transfer_leadership(self) -> None:
-        """If this replica leads, hand leadership to a peer that has the whole log, best effort."""
+    def transfer_leadership(
+        self, to: str | None = None, on_ended: Callable[[Transfer], None] | None = None
+    ) -> None:
+        """Hand leadership to the peer `to`, or to the furthest, with the whole log (thesis 3.10).
+
+        It has an election timeout to answer and come near, meanwhile all goes on; then another in
+        which proposals are REJECTED. If that is not enough, this replica gives up and leads on.
+        What is asked meanwhile, to another peer, waits for its turn.
+        """
 
     def status(self) -> EngineStatus:
         """Report the engine's state as of its last step."""

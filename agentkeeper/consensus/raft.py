@@ -24,6 +24,7 @@ from agentkeeper.consensus.messages import (
     SnapshotChunk,
     SnapshotReply,
     Standing,
+    Stay,
     TimeoutNow,
     VoteReply,
     VoteRequest,
@@ -76,6 +77,7 @@ class HardenedRaft(Admission, Installation):
             VoteRequest: self.on_vote_request,
             VoteReply: self.on_vote_reply,
             TimeoutNow: self.on_timeout_now,
+            Stay: self.on_stay,
             Introduction: self.on_introduction,
             Admit: self.on_admit,
             Payload: self._on_payload,
@@ -102,7 +104,8 @@ class HardenedRaft(Admission, Installation):
         if self.full:
             return f"it stores no entries: {self.full}"
         if self.standing is Standing.NEW and self.leader is None:
-            return "it is new, and waits for the other replicas to begin a cluster with or to join"
+            waits = "it is new, and waits for the other replicas to begin a cluster with or to join"
+            return "; ".join(filter(None, (waits, self.at_odds)))
         if self._stuck:
             return self._stuck
         if not self.votes:
@@ -152,7 +155,7 @@ class HardenedRaft(Admission, Installation):
     @property
     def takes_proposals(self) -> bool:
         """Whether this replica leads and may append; a refusal is definite."""
-        return self.leads and not (self.transferring or self.full or self._stuck)
+        return self.leads and not (self.handing_over or self.full or self._stuck)
 
     @property
     def _stuck(self) -> str:

@@ -12,6 +12,7 @@ from agentkeeper.consensus import limits
 from agentkeeper.consensus.internals import IntegrityError, disk_errors, now_s
 from agentkeeper.consensus.journal import JournalFullError
 from agentkeeper.consensus.messages import Append, AppendReply
+from agentkeeper.consensus.observation import Observation
 from agentkeeper.consensus.peers import Peer
 from agentkeeper.consensus.snapshots import SnapshotStore
 from agentkeeper.consensus.voting import Voting
@@ -27,9 +28,11 @@ class Replication(Voting):
         *args: Any,
         snapshots: SnapshotStore,
         on_round: Callable[[int], None],
+        observation: Observation,
         **kwargs: Any,
     ) -> None:
         self.snapshots = snapshots
+        self.observation = snapshots.observation = observation
         self._on_round = on_round  # told before anything of a round is sent
         self.peers: dict[Node, Peer] = {}
         self.round = 0
@@ -37,8 +40,8 @@ class Replication(Voting):
         self.full = ""
         """Why the disk takes no more entries now; empty while it does."""
         self._flush_again_s = 0.0
-        self._giving_up = False
         super().__init__(*args, **kwargs)
+        self.log.observation = observation
 
     # --- leading -----------------------------------------------------------------------------
     def _SyncObj__onBecomeLeader(self) -> None:  # noqa: N802
@@ -48,6 +51,7 @@ class Replication(Voting):
     def _SyncObj__setState(self, state: int) -> None:  # noqa: N802
         super()._SyncObj__setState(state)
         if not self.leads:
+            self.observation.rounds_lost(node.id for node in self.peers)
             for peer in self.peers.values():
                 peer.outgoing = None  # an open snapshot keeps its room on the disk
 
@@ -61,6 +65,7 @@ class Replication(Voting):
         self._on_round(self.round)
         for node in self.others:
             if node in self.linked:
+                self.observation.round_sent(node.id, self.round)
                 self._send_to(node)
 
     def _send_to(self, node: Node) -> None:
@@ -149,7 +154,9 @@ class Replication(Voting):
             return False
         if node not in self.peers:
             return False
-        self.peers[node].echoed = max(self.peers[node].echoed, round_)
+        if round_ > self.peers[node].echoed:
+            self.peers[node].echoed = round_
+            self.observation.round_answered(node.id, round_)
         if self.counts(node):
             self.last_response_s[node] = now_s()
             self.excused = False
@@ -291,16 +298,6 @@ class Replication(Voting):
         """See `Voting.eligible`."""
         return super().eligible and not self.full
 
-    def give_up_if_full(self) -> None:
-        """Hand leadership over, or give it up, when this leader's disk takes no more entries."""
-        if not (self.leads and self.full and self.others):
-            self._giving_up = False
-        elif not self.transferring:
-            if self._giving_up:
-                self.become_follower(self.term, None)
-            self._giving_up = True
-            self.begin_transfer()
-
     # --- links -----------------------------------------------------------------------------------
     def _SyncObj__onNodeConnected(self, node: Node) -> None:  # noqa: N802
         super()._SyncObj__onNodeConnected(node)
@@ -317,6 +314,7 @@ class Replication(Voting):
         # Whatever was on its way is lost; the next heartbeat finds out how much. The peer may even
         # come back with less than it vouched for, its disk emptied: what it has is asked anew.
         # That the match index falls is safe: it is only ever counted, the commit index stays.
+        self.observation.rounds_lost([node.id])
         self.forget_introduction(node)
         self.forget_vote_of(node)
         self._to_vouch.pop(node, None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentkeeper.consensus import limits
+from agentkeeper.consensus.observation import Observation
 from agentkeeper.consensus.port import Outcome
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Request:
 class Proposal(Request):
     """A payload on its way into the log."""
 
-    __slots__ = ("payload", "term")
+    __slots__ = ("_observation", "appended_s", "payload", "term")
 
     def __init__(
         self,
@@ -53,11 +54,21 @@ class Proposal(Request):
         deadline_s: float,
         on_outcome: Callable[[Outcome], None],
         budget: Budget,
+        observation: Observation,
     ) -> None:
         super().__init__(deadline_s, on_outcome, budget, len(payload))
+        self._observation = observation
+        self.appended_s: float | None = None
+        """When that was, on the observation's clock."""
         self.payload = payload
         self.term: int | None = None
         """Term of the entry it became; None as long as it is definitely not in the log."""
+
+    def end(self, result: Outcome) -> None:
+        """See `Request.end`."""
+        if not self.answered:
+            self._observation.proposal_ended(result, self._size, self.appended_s)
+        super().end(result)
 
     def expire(self) -> None:
         """Answer by what is certain: nothing, once the payload is in the log."""
@@ -84,8 +95,13 @@ class Budget:
 
     def __init__(self, max_count: int, max_bytes: int) -> None:
         self._lock = threading.Lock()
-        self._count = max_count
+        self._max_count = self._count = max_count
         self._bytes = max_bytes
+
+    @property
+    def taken(self) -> int:
+        """How much is open now."""
+        return self._max_count - self._count
 
     def take(self, size: int) -> bool:
         """Take room for one more of `size` bytes; False if there is none."""

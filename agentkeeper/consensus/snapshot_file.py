@@ -86,6 +86,16 @@ def read(file: File, path: str) -> Snapshot:
     return Snapshot(header.index, header.term, payload)
 
 
+def write(disk: Disk, snapshot: Snapshot) -> None:
+    """Store a snapshot that is in memory; raises `OSError`."""
+    payload = snapshot.payload
+    header = Header(snapshot.index, snapshot.term, len(payload), zlib.crc32(payload))
+    growing = Growing(disk, f"{FILE_NAME}.new")
+    growing.append(header.encode())
+    growing.append(payload)
+    growing.put_in_place()
+
+
 class Growing:
     """A snapshot's file under a temporary name."""
 

@@ -22,6 +22,7 @@ from agentkeeper.consensus import limits
 from agentkeeper.consensus.disk import DamagedError, Disk, File
 from agentkeeper.consensus.memory_disk import MemoryDisk
 from agentkeeper.consensus.messages import SnapshotChunk
+from agentkeeper.consensus.observation import Observation
 from agentkeeper.consensus.recovery import refusing_to_start
 from agentkeeper.consensus.snapshot_file import (
     FILE_NAME,
@@ -94,6 +95,8 @@ class SnapshotStore:
         """Index of the newest snapshot that is known to be stored."""
         self.busy = False
         """Whether a snapshot of this replica's own is being written."""
+        self.observation = Observation()
+        """Told of every snapshot."""
         self._disk: Disk = MemoryDisk() if disk is None else disk
         self._post = post
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -117,6 +120,7 @@ class SnapshotStore:
             with contextlib.closing(self._disk.open(FILE_NAME)) as file:
                 snapshot = read(file, self._disk.describe(FILE_NAME))
         self.latest_index = self._stored_index = snapshot.index
+        self.observation.snapshot_stored(snapshot.index, len(snapshot.payload))
         return snapshot
 
     def open(self) -> Outgoing:
@@ -134,17 +138,21 @@ class SnapshotStore:
         The pieces are taken one by one on the thread, each written before the next is taken.
         """
         self.busy = True
+        began_s = self.observation.clock()
 
-        def write() -> bool:
-            if index > self._stored_index:
-                self._write(index, term, pieces)
-            return True
+        def write() -> int:
+            return self._write(index, term, pieces) if index > self._stored_index else 0
 
-        def written(success: bool | None) -> None:
+        def written(size_bytes: int | None) -> None:
             self.busy = False
-            if success:
+            if size_bytes is None:
+                self.observation.snapshots_failed += 1
+            else:
                 self.latest_index = max(self.latest_index, index)
-            done(bool(success))
+            if size_bytes:
+                self.observation.snapshot_stored(index, size_bytes)
+                self.observation.snapshot_save_s.add(self.observation.clock() - began_s)
+            done(size_bytes is not None)
 
         self._do(write, written)
 
@@ -159,6 +167,9 @@ class SnapshotStore:
         def written(result: int | Snapshot | None) -> None:
             if isinstance(result, Snapshot):
                 self.latest_index = max(self.latest_index, result.index)
+                self.observation.snapshots_received += 1
+                self.observation.snapshot_stored(result.index, len(result.payload))
+            self.observation.snapshots_failed += result is None
             done(result)
 
         self._do(lambda: self._take(chunk), written)
@@ -199,7 +210,7 @@ class SnapshotStore:
         self._run(job)
 
     # --- on the thread ---------------------------------------------------------------------------
-    def _write(self, index: int, term: int, pieces: Iterable[bytes]) -> None:
+    def _write(self, index: int, term: int, pieces: Iterable[bytes]) -> int:
         growing = Growing(self._disk, _SAVED)
         try:
             growing.append(bytes(HEADER_BYTES))
@@ -217,6 +228,7 @@ class SnapshotStore:
             growing.discard()
             raise
         self._stored_index = index
+        return header.length
 
     def _take(self, chunk: SnapshotChunk) -> int | Snapshot:
         try:

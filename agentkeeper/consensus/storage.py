@@ -26,12 +26,15 @@ from agentkeeper.consensus.entries import Log
 from agentkeeper.consensus.journal import Journal
 from agentkeeper.consensus.port import StartError
 from agentkeeper.consensus.recovery import refusing_to_start
+from agentkeeper.consensus.snapshot_file import Snapshot
 
 _LOCK = "lock"
 _IDENTITY = "identity.json"
 _NEW_IDENTITY = "identity.json.new"
 _FORMAT = 1
 _FORMER_LOG = "log"
+_OF_FRESH_VOLUMES = "lost+found"
+"""What a new file system has in it."""
 
 
 class DataFolder:
@@ -46,6 +49,19 @@ class DataFolder:
             raise StartError(f"the data folder {path} cannot be used: {error}") from error
         self.disk: Disk = OsDisk(path)
         """The files in it."""
+
+    def used(self) -> str:
+        """Name of something that is in the folder; empty if nothing is."""
+        return min(self._contents(), default="")
+
+    def clear(self) -> None:
+        """Remove all files from it; raises `OSError`."""
+        for name in self._contents():
+            self.disk.remove(name)
+        self.disk.sync()
+
+    def _contents(self) -> list[str]:
+        return [name for name in self.disk.names() if name not in (_LOCK, _OF_FRESH_VOLUMES)]
 
     def close(self) -> None:
         """Release the folder."""
@@ -118,7 +134,7 @@ def open_storage(disk: Disk, config: RaftConfig, draw_incarnation: Callable[[], 
         identity = _read_identity(disk)
         if identity is None:
             _check_unused(disk)
-            return _make(disk, config, draw_incarnation())
+            return make_storage(disk, config, draw_incarnation())
         _check_owner(disk, identity, config)
         return _open(disk, config, identity.incarnation)
 
@@ -134,7 +150,13 @@ def _open(disk: Disk, config: RaftConfig, incarnation: str) -> Storage:
     return Storage(journal, ballot, incarnation, is_new=False)
 
 
-def _make(disk: Disk, config: RaftConfig, incarnation: str) -> Storage:
+def make_storage(
+    disk: Disk, config: RaftConfig, incarnation: str, snapshot: Snapshot | None = None
+) -> Storage:
+    """Make what an empty folder needs; the log begins after `snapshot`, if there is one.
+
+    Raises `OSError`, and `JournalFullError`.
+    """
     with contextlib.ExitStack() as opened:
         # Alone it is a majority of itself. With others it may have a cluster to join.
         ballot = Ballot.create(disk, voter=not config.other_ids)
@@ -142,6 +164,11 @@ def _make(disk: Disk, config: RaftConfig, incarnation: str) -> Storage:
         journal = Journal.create(disk, durability=config.durability)
         opened.callback(journal.close)
         _note_segments(journal, ballot)
+        if snapshot is not None:
+            ballot.store(term=snapshot.term)
+            journal.restart(snapshot.index, snapshot.term)
+            journal.flush()
+            snapshot_file.write(disk, snapshot)
         _store_identity(disk, _Identity(config.node_id, config.member_ids, incarnation))
         opened.pop_all()
     return Storage(journal, ballot, incarnation, is_new=True)

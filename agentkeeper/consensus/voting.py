@@ -1,4 +1,4 @@
-"""Elections: who may stand, who gets a vote, and how leadership is handed over."""
+"""Elections: who may stand, who gets a vote, and how leadership is taken over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pysyncobj.node import Node
 
 from agentkeeper.consensus.internals import LEADER, IntegrityError, now_s
 from agentkeeper.consensus.membership import Membership
-from agentkeeper.consensus.messages import TimeoutNow, VoteReply, VoteRequest
+from agentkeeper.consensus.messages import Stay, TimeoutNow, VoteReply, VoteRequest
 from agentkeeper.consensus.port import Role
 
 _SUSPICION_S = (0.02, 0.2)
@@ -20,7 +20,7 @@ once, since the pre-vote guards a leader that lives."""
 
 
 class Voting(Membership):
-    """Adds pre-votes, complete vote replies and leadership transfer to the library's elections.
+    """Adds pre-votes, complete vote replies and the call to stand at once to the library's elections.
 
     The library still runs the election itself: its tick raises the term, votes for itself and
     asks the others. It looks at a clock of its own for that, so it is let do it only in a tick in
@@ -35,9 +35,6 @@ class Voting(Membership):
         self._votes: set[Node] = set()
         self._votes_term = 0
         self._leader_heard_s = float("-inf")
-        self._transfer_until_s: float | None = None
-        self._transfer_tried: set[Node] = set()
-        self._transfer_again_s = 0.0
         self.excused = False
         """Whether lost time has been made up for since another replica was last heard."""
         super().__init__(*args, **kwargs)
@@ -230,9 +227,7 @@ class Voting(Membership):
         excused, self.excused = self.excused, True
         if excused:
             lost_s = 0.0
-        self.election_deadline += lost_s
-        if self._transfer_until_s is not None:
-            self._transfer_until_s += lost_s
+        self.prolong(lost_s)
         self.rejuvenate_links(lost_s)
         self.poll()
         if self.leads:
@@ -240,42 +235,22 @@ class Voting(Membership):
             for node in self.linked & self.last_response_s.keys():
                 self.last_response_s[node] = min(now_s(), self.last_response_s[node] + lost_s)
 
-    # --- leadership transfer (thesis 3.10) -----------------------------------------------------
-    @property
-    def transferring(self) -> bool:
-        """Whether this leader is handing over, and must not accept proposals."""
-        return self._transfer_until_s is not None
+    def prolong(self, lost_s: float) -> None:
+        """Wait longer for what is waited for, by the time in which it could not be noticed."""
+        self.election_deadline += lost_s
 
-    def begin_transfer(self) -> None:
-        """Hand leadership to a peer that has the whole log, for an election timeout at most."""
-        if self.leads and self.others and not self.transferring:
-            self._transfer_until_s = now_s() + self.conf.raftMinTimeout
-            self._transfer_tried.clear()
-            self._transfer_again_s = 0.0
-            self.continue_transfer()
-
-    def continue_transfer(self) -> None:
-        """Tell a successor once it has the whole log, then another; end when time is up."""
-        if self._transfer_until_s is None:
-            return
-        if not self.leads or now_s() > self._transfer_until_s:
-            self._transfer_until_s = None
-            return
-        if now_s() < self._transfer_again_s:
-            return
-        for node in self.others:
-            untried = self.counts(node) and node not in self._transfer_tried
-            if untried and self.counted_index.get(node, 0) == self.last_index:
-                self._transfer_tried.add(node)
-                self._transfer_again_s = now_s() + self.conf.appendEntriesPeriod
-                self.send(node, {"type": "timeout_now", "term": self.term})
-                return
-
+    # --- taking leadership over (thesis 3.10) --------------------------------------------------
     def on_timeout_now(self, node: Node, message: TimeoutNow) -> None:
         """Stand at once, if it is the current leader that asks."""
         if message.term == self.term and node == self.leader and self.eligible:
             self.stand_now()
             self._succeed_until_s = self._stand_until_s
+
+    def on_stay(self, node: Node, message: Stay) -> None:
+        """Don't stand: the leader that asked has given up meanwhile, and leads on."""
+        if message.term == self.term and node == self.leader:
+            self._forget_candidacy()
+            self.postpone_election()
 
 
 def _random_s(low: float, high: float) -> float:

@@ -10,6 +10,7 @@ from agentkeeper.core import (
 )
 from agentkeeper.core import (
     elections,
+    epoch,
     leases,
     limits,
     policies,
@@ -35,6 +36,8 @@ def apply(state: State, batch: c.Batch) -> tuple[list[Result], list[Event]]:
     state.emitted = []
     state.time_ms = max(state.time_ms, batch.time_ms)
     state.wall_ms = batch.wall_ms
+    if state.epoch_due:
+        epoch.begin(state)  # before anything can be given out
     work_off(state)
     results = [_run(state, command) for command in batch.commands]
     state.fold_digest()
@@ -125,6 +128,11 @@ def _announce(state: State, command: c.Announce) -> Result:
     return DONE
 
 
+def _raise_version(state: State, command: c.RaiseVersion) -> Result:
+    state.cluster_version = max(state.cluster_version, command.version)
+    return DONE
+
+
 _HANDLERS: Final[dict[type[Any], Handler]] = {
     c.Register: registry.register,
     c.Heartbeat: registry.heartbeat,
@@ -144,4 +152,5 @@ _HANDLERS: Final[dict[type[Any], Handler]] = {
     c.Withdraw: sessions.withdraw,
     c.Takeover: _takeover,
     c.Announce: _announce,
+    c.RaiseVersion: _raise_version,
 }

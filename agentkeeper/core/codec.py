@@ -2,6 +2,9 @@
 
 A record travels as the array of its fields, so adding a field needs a new `ENCODING`; batches say
 theirs, and one that this build does not know stops the replica instead of being guessed at.
+
+Builds of two encodings can run side by side: everything is written in the encoding that is the
+cluster's version (`State.cluster_version`), which rises once every replica knows the next.
 """
 
 from __future__ import annotations
@@ -18,8 +21,11 @@ import msgpack
 from agentkeeper.core import commands as c
 from agentkeeper.core import records as r
 
-ENCODING: Final = 1
-"""Newest encoding of batches and snapshots that this build writes and reads."""
+ENCODING: Final = 2
+"""Newest encoding of batches and snapshots that this build writes; it reads all from 1 on.
+
+2 adds to 1 the command RaiseVersion, and counters to a snapshot.
+"""
 
 T = TypeVar("T")
 
@@ -92,6 +98,7 @@ COMMAND_CODES: Final[dict[int, type[Any]]] = {
     19: c.Withdraw,
     20: c.Takeover,
     21: c.Announce,
+    22: c.RaiseVersion,
 }
 RESULT_CODES: Final[dict[int, type[Any]]] = {
     1: r.Registered,
@@ -121,29 +128,29 @@ def fingerprint(body: c.Body) -> int:
     return zlib.crc32(pack((_COMMAND_CODE_OF[type(body)], asked)))
 
 
-def pack_commands(commands: list[c.Command]) -> bytes:
+def pack_commands(commands: list[c.Command], encoding: int = ENCODING) -> bytes:
     """Bytes of commands that are not yet stamped with a time, as replicas forward them."""
-    return pack((ENCODING, [command_row(command) for command in commands]))
+    return pack((encoding, [command_row(command) for command in commands]))
 
 
 def unpack_commands(data: bytes) -> tuple[c.Command, ...]:
     """Inverse of `pack_commands`. Raises `UnknownEncodingError`."""
     encoding, *rest = unpack(data)
-    _check(encoding)
+    check_encoding(encoding)
     (rows,) = rest
     return tuple([_command(row) for row in rows])
 
 
-def pack_batch(batch: c.Batch) -> bytes:
+def pack_batch(batch: c.Batch, encoding: int = ENCODING) -> bytes:
     """Bytes of a log entry."""
     rows = [command_row(command) for command in batch.commands]
-    return pack((ENCODING, batch.time_ms, batch.wall_ms, rows))
+    return pack((encoding, batch.time_ms, batch.wall_ms, rows))
 
 
 def unpack_batch(data: bytes) -> c.Batch:
     """Inverse of `pack_batch`. Raises `UnknownEncodingError`."""
     encoding, *rest = unpack(data)
-    _check(encoding)
+    check_encoding(encoding)
     time_ms, wall_ms, rows = rest
     return c.Batch(time_ms, wall_ms, tuple([_command(row) for row in rows]))
 
@@ -167,9 +174,10 @@ def _command(row: Any) -> c.Command:
     return c.Command(identity, session_id, number, seen, thaw(kind, fields), attempt)
 
 
-def _check(encoding: object) -> None:
-    if encoding != ENCODING:
+def check_encoding(encoding: object) -> None:
+    """Raise `UnknownEncodingError` for one that this build can't read."""
+    if not isinstance(encoding, int) or not 1 <= encoding <= ENCODING:
         raise UnknownEncodingError(
-            f"encoding {encoding} is not known to this build, which reads {ENCODING}: "
+            f"encoding {encoding} is not known to this build, which reads up to {ENCODING}: "
             "run a build at least as new as the one that wrote it"
         )

@@ -173,6 +173,12 @@ class Announce(NamedTuple):
     encoding: int
 
 
+class RaiseVersion(NamedTuple):
+    """All replicas know the cluster version `version`: formats and behaviour are that one's now."""
+
+    version: int
+
+
 Body = (
     Register
     | Heartbeat
@@ -195,6 +201,7 @@ Body = (
     | Withdraw
     | Takeover
     | Announce
+    | RaiseVersion
 )
 
 

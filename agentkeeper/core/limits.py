@@ -20,6 +20,7 @@ TOPIC_BYTES: Final = 128
 PAGE_TOKEN_BYTES: Final = 32
 ENDPOINT_BYTES: Final = 256
 SESSION_ID_BYTES: Final = 64
+NODE_ID_BYTES: Final = 64
 
 # Lists.
 TOOLS: Final = 256
@@ -38,7 +39,12 @@ SESSION_TTL_MS_DEFAULT: Final = 600_000
 WAIT_MS_MAX: Final = 3_600_000
 FIND_LIMIT_DEFAULT: Final = 10
 FIND_LIMIT_MAX: Final = 1_000
+LIST_LIMIT_DEFAULT: Final = 100
 LIST_LIMIT_MAX: Final = 10_000
+NAMED_IN_ANSWERS: Final = 100
+"""Of those in line for a lease, of candidates, of matching policies: the rest is counted."""
+STATUSES: Final = 16
+"""`statuses` of ListAgents."""
 RETRIES_MAX: Final = 1_000
 PRIORITY_MAX: Final = 1_000_000
 COUNTER_MAX: Final = 2**53 - 1
@@ -147,7 +153,7 @@ UNREAD_BYTES: Final = 268_435_456
 """The same of all streams of a replica: the one with most ends."""
 ANSWER_FRAME_BYTES: Final = 1_048_576
 """Answers in one frame; a larger one travels alone."""
+SNAPSHOTS_SENT: Final = 2
+"""To callers that save one, at a time."""
 DIGESTS_KEPT: Final = 8
 """Of each replica, to be compared with those of replicas that are ahead or behind."""
-REFUSAL_REASONS: Final = 32
-"""Reasons told apart in the count of what was dropped on the links between replicas."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentkeeper.core import limits, refusals
@@ -49,21 +51,18 @@ class PolicyIndex:
 
         The reason names the policy with the lowest id among the matches of the winning effect.
         """
-        lowest: dict[int, str] = {}
-        for home in (self._literal.get(subject, {}), self._patterns):
-            for policy in home.values():
-                held = lowest.get(policy.effect)
-                if (held is None or policy.policy_id < held) and _fits(
-                    policy, subject, action, resource
-                ):
-                    lowest[policy.effect] = policy.policy_id
-        if Effect.DENY in lowest:
-            policy_id = lowest[Effect.DENY]
-            return Verdict(False, policy_id, f'denied by policy "{policy_id}"')
-        if Effect.ALLOW in lowest:
-            policy_id = lowest[Effect.ALLOW]
-            return Verdict(True, policy_id, f'allowed by policy "{policy_id}"')
-        return Verdict(False, "", "no matching policy")
+        lowest: dict[int, Policy] = {}
+        for policy in self.about(subject):
+            held = lowest.get(policy.effect)
+            if (held is None or policy.policy_id < held.policy_id) and fits(
+                policy, subject, action, resource
+            ):
+                lowest[policy.effect] = policy
+        return _verdict(lowest.get(Effect.DENY) or lowest.get(Effect.ALLOW))
+
+    def about(self, subject: str) -> Iterator[Policy]:
+        """The policies that may be about `subject`."""
+        return chain(self._literal.get(subject, {}).values(), self._patterns.values())
 
     def _home(self, policy: Policy) -> dict[str, Policy]:
         if "*" in policy.subject:
@@ -71,7 +70,22 @@ class PolicyIndex:
         return self._literal.setdefault(policy.subject, {})
 
 
-def _fits(policy: Policy, subject: str, action: str, resource: str) -> bool:
+def explained(matching: Iterable[Policy]) -> tuple[Verdict, list[Policy]]:
+    """The verdict of all policies that match, as in `check`, and those: DENY first, then by id."""
+    ordered = sorted(matching, key=lambda policy: (policy.effect != Effect.DENY, policy.policy_id))
+    return _verdict(ordered[0] if ordered else None), ordered
+
+
+def _verdict(deciding: Policy | None) -> Verdict:
+    if deciding is None:
+        return Verdict(False, "", "no matching policy")
+    allowed = deciding.effect == Effect.ALLOW
+    done = "allowed" if allowed else "denied"
+    return Verdict(allowed, deciding.policy_id, f'{done} by policy "{deciding.policy_id}"')
+
+
+def fits(policy: Policy, subject: str, action: str, resource: str) -> bool:
+    """Whether a policy matches."""
     return (
         matches(policy.resource, resource)
         and matches(policy.action, action)

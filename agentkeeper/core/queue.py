@@ -19,11 +19,23 @@ class PendingQueue:
 
     def __init__(self) -> None:
         self._heaps: dict[ToolSet, list[tuple[int, int, str]]] = {}
+        self._since_ms: dict[str, int] = {}
+        """When each task in the queue was added, by id."""
+        self._by_age: list[tuple[int, str]] = []
+        """A heap of (since, task id) of them, and of some that were taken meanwhile."""
 
-    def add(self, task: Task) -> None:
-        """Queue a task that has just become PENDING."""
+    def __len__(self) -> int:
+        return len(self._since_ms)
+
+    def add(self, task: Task, now_ms: int) -> None:
+        """Queue a task that has just become PENDING, by the wall clock at `now_ms`."""
         heap = self._heaps.setdefault(task.required_tools, [])
         heapq.heappush(heap, (-task.priority, task.order, task.task_id))
+        self._since_ms[task.task_id] = now_ms
+        heapq.heappush(self._by_age, (now_ms, task.task_id))
+        if len(self._by_age) > 64 and len(self._by_age) > 2 * len(self._since_ms):
+            self._by_age[:] = [(since_ms, task_id) for task_id, since_ms in self._since_ms.items()]
+            heapq.heapify(self._by_age)
 
     def take(self, tools: frozenset[str]) -> str | None:
         """Remove and return the id of the best task that `tools` cover; None if there is none."""
@@ -33,9 +45,16 @@ class PendingQueue:
         _, key = min(fitting)
         heap = self._heaps[key]
         task_id = heapq.heappop(heap)[2]
+        del self._since_ms[task_id]
         if not heap:
             del self._heaps[key]
         return task_id
+
+    def waits_since_ms(self) -> int | None:
+        """When the task that has waited longest was added; None if there is none."""
+        while self._by_age and self._since_ms.get(self._by_age[0][1]) != self._by_age[0][0]:
+            heapq.heappop(self._by_age)
+        return self._by_age[0][0] if self._by_age else None
 
     def fits(self, tools: frozenset[str]) -> bool:
         """Whether any task is covered by `tools`."""

@@ -79,6 +79,7 @@ def heartbeat(state: State, command: Heartbeat) -> Result:
     state.agents.put(agent.agent_id, agent)
     state.deadlines.set(Kind.AGENT, agent.agent_id, agent.deadline_ms)
     if recovered:
+        state.unreachable_agents -= 1
         state.emit("agent.recovered", agent.agent_id, agent)
     return DONE
 
@@ -118,6 +119,7 @@ def miss_deadline(state: State, agent: Agent) -> Agent:
         )
         state.agents.put(agent.agent_id, agent)
         state.deadlines.set(Kind.AGENT, agent.agent_id, agent.deadline_ms)
+        state.unreachable_agents += 1
         state.emit("agent.unreachable", agent.agent_id, agent)
         return agent
     return end(state, agent, TIMED_OUT)
@@ -126,6 +128,7 @@ def miss_deadline(state: State, agent: Agent) -> Agent:
 def end(state: State, agent: Agent, reason: str) -> Agent:
     """Make an agent DEAD: it loses its leases, claims, candidacies and places in line."""
     agent_id = agent.agent_id
+    state.unreachable_agents -= agent.status == AgentStatus.UNREACHABLE
     agent = agent._replace(
         status=AgentStatus.DEAD,
         reason=reason,

@@ -1,7 +1,8 @@
-"""Snapshots of the state: captured at once by copying tables, packed piece by piece, checked.
+"""Snapshots of the state: captured table by table, packed piece by piece, checked.
 
 Layout: 8 bytes of magic, a msgpack stream, then 16 bytes of BLAKE2b over both. The stream is a
-header (encoding, log index, counters), and for each table its name, its length and its rows.
+header (encoding, log index, counters), and for each table its name, its length and its rows. The
+encoding is the cluster's version, which says what counters there are.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import msgpack
 
 from agentkeeper.core import records as r
 from agentkeeper.core.codec import (
-    ENCODING,
     UnknownEncodingError,
     answer_row,
+    check_encoding,
     thaw,
     thaw_answer,
 )
-from agentkeeper.core.state import COUNTERS, TABLES, State
+from agentkeeper.core.state import TABLES, State, counters_of
 
 _MAGIC: Final = b"AKSNAP02"
 _DIGEST_BYTES: Final = 16
@@ -47,26 +48,53 @@ class DamagedSnapshotError(Exception):
 class Snapshot(NamedTuple):
     """The state at a log index: shallow copies of its tables, whose records never change."""
 
+    encoding: int
     log_index: int
     counters: tuple[int, ...]
     tables: tuple[tuple[str, dict[Any, Any]], ...]
 
 
+class Capture:
+    """A snapshot in the making: of the state as it is now, while that goes on.
+
+    Records are shared, so only the tables are copied: each when `copy_one` comes to it, or just
+    before it changes.
+    """
+
+    def __init__(self, state: State, log_index: int) -> None:
+        self._header = (state.cluster_version, log_index, state.counters())
+        self._marks = [(name, table.mark()) for name, table in state.tables()]
+
+    def copy_one(self) -> bool:
+        """Copy one more table; False if none is left."""
+        for _, mark in self._marks:
+            if not mark.copied:
+                mark.rows()
+                return True
+        return False
+
+    def snapshot(self) -> Snapshot:
+        """The snapshot; copies what is left. Pack it wherever there is time."""
+        return Snapshot(*self._header, tuple((name, mark.rows()) for name, mark in self._marks))
+
+
 def capture(state: State, log_index: int) -> Snapshot:
-    """Copy the tables; quick, as records are shared. Pack the result wherever there is time."""
-    counters = tuple(getattr(state, name) for name in COUNTERS)
-    return Snapshot(log_index, counters, tuple((name, t.copy()) for name, t in state.tables()))
+    """Copy all tables at once."""
+    return Capture(state, log_index).snapshot()
 
 
 def pack_snapshot(snapshot: Snapshot) -> Iterator[bytes]:
     """Pack a snapshot, in pieces that together are what `restore` takes.
 
     Each piece is packed when it is asked for, beside the state's own work: take them on a thread
-    that gives way in between. A piece is larger than 64 KiB only by its last record.
+    that gives way in between. A piece is larger than 64 KiB only by its last record. The copy of a
+    table is let go of once it is packed: keep no reference to the snapshot.
     """
     checksum = hashlib.blake2b(_MAGIC, digest_size=_DIGEST_BYTES)
+    pieces = _pieces(snapshot)
+    del snapshot
     yield _MAGIC
-    for piece in _pieces(snapshot):
+    for piece in pieces:
         checksum.update(piece)
         yield piece
     yield checksum.digest()
@@ -82,11 +110,13 @@ def restore(data: bytes) -> tuple[State, int]:
     rows.seek(len(_MAGIC))
     stream = msgpack.Unpacker(rows, use_list=False, strict_map_key=False, max_buffer_size=len(data))
     encoding, *header = stream.unpack()
-    if encoding != ENCODING:
-        raise UnknownEncodingError(f"snapshot encoding {encoding} is not known to this build")
+    try:
+        check_encoding(encoding)
+    except UnknownEncodingError as error:
+        raise UnknownEncodingError(f"snapshot {error}") from None
     log_index, counters = header
     state = State()
-    for name, value in zip(COUNTERS, counters, strict=True):
+    for name, value in zip(counters_of(encoding), counters, strict=True):
         setattr(state, name, value)
     for _ in TABLES:
         name, length = stream.unpack()
@@ -115,8 +145,11 @@ def _check(data: bytes) -> None:
 
 def _pieces(snapshot: Snapshot) -> Iterator[bytes]:
     packer = msgpack.Packer(use_bin_type=True, autoreset=False)
-    packer.pack((ENCODING, snapshot.log_index, snapshot.counters))
-    for name, rows in snapshot.tables:
+    packer.pack((snapshot.encoding, snapshot.log_index, snapshot.counters))
+    tables = list(reversed(snapshot.tables))
+    del snapshot
+    while tables:
+        name, rows = tables.pop()
         packer.pack((name, len(rows)))
         for key, record in rows.items():
             packer.pack((key, answer_row(record) if name == "answers" else record))

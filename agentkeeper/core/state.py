@@ -24,7 +24,7 @@ from agentkeeper.core.records import (
     TaskStatus,
     Waiter,
 )
-from agentkeeper.core.table import Digest, Table
+from agentkeeper.core.table import Digest, SortedTable, Table
 
 COUNTERS = (
     "time_ms",
@@ -37,7 +37,16 @@ COUNTERS = (
     "first_sequence",
     "last_sequence",
     "event_bytes",
+    "cluster_version",
+    "epoch",
+    "epoch_due",
 )
+_COUNTERS_SINCE = {1: COUNTERS[:10], 2: COUNTERS}
+
+
+def counters_of(version: int) -> tuple[str, ...]:
+    """Names of the counters that states of a cluster version have."""
+    return _COUNTERS_SINCE[version]
 
 
 class Index:
@@ -78,10 +87,10 @@ class State:
         self._digest = Digest()
         d = self._digest
         self.agents: Table[str, Agent] = Table("agents", d)
-        self.leases: Table[str, Lease] = Table("leases", d)
+        self.leases: SortedTable[Lease] = SortedTable("leases", d)
         self.waiters: Table[tuple[str, int], Waiter] = Table("waiters", d)
-        self.elections: Table[str, Election] = Table("elections", d)
-        self.policies: Table[str, Policy] = Table("policies", d)
+        self.elections: SortedTable[Election] = SortedTable("elections", d)
+        self.policies: SortedTable[Policy] = SortedTable("policies", d)
         self.tasks: Table[str, Task] = Table("tasks", d)
         self.inputs: Table[str, bytes] = Table("inputs", d)
         self.outputs: Table[str, bytes] = Table("outputs", d)
@@ -104,6 +113,12 @@ class State:
         """Sequence number of the oldest event kept (or of the next, if none is)."""
         self.last_sequence = 0
         self.event_bytes = 0
+        self.cluster_version = 1
+        """The encoding everything is written in, and the behaviour that goes with it."""
+        self.epoch = 0
+        """Which life of this data it is: raised when a snapshot begins a new cluster (`epoch`)."""
+        self.epoch_due = 0
+        """1 from a restored snapshot until the first entry of the new cluster; 0 otherwise."""
 
         self.deadlines = Deadlines()
         self.pending = PendingQueue()
@@ -131,6 +146,8 @@ class State:
         """Size of all inputs, outputs and names of required tools."""
         self.finished_bytes = 0
         """The part of it that finished tasks take up, which may be forgotten."""
+        self.unreachable_agents = 0
+        self.dead_tasks = 0
         self.emitted: list[Event] = []
         """Events of the batch being applied."""
 
@@ -182,7 +199,11 @@ class State:
 
     def digest(self) -> str:
         """Hex digest of all tables and counters; equal on all replicas at the same index."""
-        return self._digest.value(tuple(getattr(self, name) for name in COUNTERS))
+        return self._digest.value(self.counters())
+
+    def counters(self) -> tuple[int, ...]:
+        """Values of the counters that there are in this cluster version."""
+        return tuple(getattr(self, name) for name in counters_of(self.cluster_version))
 
     def fold_digest(self) -> None:
         """Bring the digest up to date, if much has changed since it was."""
@@ -221,6 +242,7 @@ class State:
             self.deadlines.set(Kind.DEAD_AGENT, agent.agent_id, agent.deadline_ms)
         else:
             self.deadlines.set(Kind.AGENT, agent.agent_id, agent.deadline_ms)
+            self.unreachable_agents += agent.status == AgentStatus.UNREACHABLE
             self.tool_sets[agent.agent_id] = frozenset(agent.card.tools)
             self.agents_by_name.add(agent.card.name, agent.agent_id)
 
@@ -251,12 +273,13 @@ class State:
         if task.idempotency_key:
             self.task_by_key[task.idempotency_key] = task.task_id
         if task.status == TaskStatus.PENDING:
-            self.pending.add(task)
+            self.pending.add(task, self.wall_ms)
         elif task.status == TaskStatus.CLAIMED:
             self.deadlines.set(Kind.CLAIM, task.task_id, task.deadline_ms)
             self.claims_by_agent.add(task.claimed_by, task.task_id)
         else:
             self.deadlines.set(Kind.FINISHED_TASK, task.task_id, task.deadline_ms)
+            self.dead_tasks += task.status == TaskStatus.DEAD
             self.finished_bytes += self.bytes_of(task)
 
     def bytes_of(self, task: Task) -> int:

@@ -146,6 +146,7 @@ def requeue(state: State, command: RequeueTask) -> Result:
         return refused
     state.deadlines.clear(Kind.FINISHED_TASK, task.task_id)
     state.finished_bytes -= state.bytes_of(task)
+    state.dead_tasks -= 1
     state.use_tool_set(task.required_tools, 1)
     fresh = task._replace(retry_count=0, expired_claims=0, failure_reason="", completed_wall_ms=0)
     return _requeue(state, fresh, BY_HAND)
@@ -158,9 +159,13 @@ def expire_claim(state: State, task: Task, reason: str = CLAIM_EXPIRED) -> None:
     if task.expired_claims < limits.CLAIM_EXPIRIES:
         _requeue(state, task, reason)
         return
-    why = f"{task.expired_claims} claims ended without an answer"
-    dead = task._replace(status=TaskStatus.DEAD, failure_reason=why)
+    dead = task._replace(status=TaskStatus.DEAD, failure_reason=unanswered(task.expired_claims))
     _finish(state, dead, "task.dead", reason)
+
+
+def unanswered(expired_claims: int) -> str:
+    """Why a task is DEAD whose claims all ended by themselves."""
+    return f"{expired_claims} claims ended without an answer"
 
 
 def requeue_all(state: State, agent_id: str, *, lost: bool) -> None:
@@ -195,6 +200,7 @@ def forget(state: State, task_id: str) -> None:
     size = state.bytes_of(task)
     state.task_bytes -= size
     state.finished_bytes -= size
+    state.dead_tasks -= task.status == TaskStatus.DEAD
     state.inputs.drop(task_id)
     state.outputs.drop(task_id)
     if task.idempotency_key:

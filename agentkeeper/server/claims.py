@@ -38,10 +38,15 @@ class ClaimWaiters:
         """Those of the attempting that were woken for a task."""
         self._tickets = 0
 
+    @property
+    def count(self) -> int:
+        """How many callers there are."""
+        return len(self._waiting) + len(self._attempting)
+
     @contextmanager
     def waiting(self, agent_id: str) -> Iterator[ClaimWaiter]:
         """A place in line for the duration of a call."""
-        if len(self._waiting) + len(self._attempting) >= limits.CLAIM_WAITERS:
+        if self.count >= limits.CLAIM_WAITERS:
             raise overloaded(f"{limits.CLAIM_WAITERS} claims wait on this replica")
         self._tickets += 1
         place = ClaimWaiter(self, self._tickets, agent_id, asyncio.Event())

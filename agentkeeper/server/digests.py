@@ -49,6 +49,8 @@ class Digests:
         self._untold: list[str] = []
         """Replicas that could not be reached with the latest digest so far."""
         self._logged: tuple[int, dict[str, str]] = (0, {})
+        self.differences = 0
+        """How often replicas were found to differ."""
 
     def applied(self, applied: Applied) -> None:
         """Tell the others the digest, if it is time to."""
@@ -110,6 +112,7 @@ class Digests:
         """Once, although each message that comes in leads here again."""
         if self._logged != (index, digests):
             self._logged = (index, digests)
+            self.differences += 1
             log.error(event, index=index, digests=digests, **facts)
 
 

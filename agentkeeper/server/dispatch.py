@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import structlog
+from google.protobuf.message import Message
 
 from agentkeeper.server.admission import CallsUnderWay, Place, on_replica
 from agentkeeper.server.caller import Caller
@@ -24,6 +26,16 @@ from agentkeeper.server.unread import UnreadAnswers
 
 log = structlog.get_logger(__name__)
 
+ROUNDED_PART: Final = 0.02
+"""gRPC rounds up the time that a client gives a call, by 1 % at most, and the client does not: it
+breaks the call off that much before the deadline known here."""
+
+
+def _unseen(
+    method: str, code: str, reason: str, took_s: float | None, answer: Message | None
+) -> None:
+    pass
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -34,6 +46,10 @@ class Surroundings:
     count: Callable[[str], None]
     """Called with the method's name for every call."""
     closing: asyncio.Event
+    ended: Callable[[str, str, str, float | None, Message | None], None] = _unseen
+    """Called for every call that ends: the method's name, the name of the status, the reason if it
+    was an error and not cancelled, how many seconds it took (None if that says nothing: it waited,
+    or was a watch), and the answer if there was one."""
     calls: CallsUnderWay = field(default_factory=on_replica)
     turns: Turns = field(default_factory=Turns)
     unread: UnreadAnswers = field(default_factory=UnreadAnswers)
@@ -68,17 +84,31 @@ class Dispatcher:
         method = self._unary.get(name)
         if method is None:
             raise no_such_method(name)
+        ended, began_s = self.around.ended, time.perf_counter()
+        waited = False
         try:
             with self._admitted(name, len(data), share) as place:
                 request = decode(method.request_type, data)
                 del data  # it may be large, and the call long
                 if method.waits is not None and method.waits(request):
+                    waited = True
                     place.wait(request.ByteSize())
-                return (await method.handle(request, caller)).SerializeToString()
-        except CallError:
+                response = await method.handle(request, caller)
+                encoded = response.SerializeToString()
+        except CallError as error:
+            ended(name, error.code, error.reason, _since(began_s, waited), None)
+            raise
+        except asyncio.CancelledError:
+            if _ran_out(caller, began_s):
+                ended(name, "DEADLINE_EXCEEDED", "deadline_exceeded", _since(began_s, waited), None)
+            else:
+                ended(name, "CANCELLED", "", _since(began_s, waited), None)
             raise
         except Exception as error:
+            ended(name, "INTERNAL", "internal", _since(began_s, waited), None)
             raise _internal(name, error) from None
+        ended(name, "OK", "", _since(began_s, waited), response)
+        return encoded
 
     async def subscribe(self, name: str, data: bytes, caller: Caller) -> Subscription:
         """Let a streaming method handle the request in `data`; the subscription is live then.
@@ -93,10 +123,11 @@ class Dispatcher:
         after = await anext(life)
         return Subscription(life, after)
 
-    def count(self, name: str) -> None:
-        """Count a call that is refused before it gets here."""
+    def count(self, name: str, error: CallError) -> None:
+        """Count a call that is refused, with `error`, before it gets here."""
         if name in self._unary or name in self._streams:
             self.around.count(name)
+            self.around.ended(name, error.code, error.reason, None, None)
 
     def _admitted(self, name: str, size: int, share: CallsUnderWay | None = None) -> Place:
         """A place for a call. Raises `CallError` when there is none, here or on entering it."""
@@ -113,6 +144,7 @@ class Dispatcher:
 
         All in one generator, which is begun by then: closing it always frees the call's place.
         """
+        ended = self.around.ended
         try:
             with self._admitted(method.name, len(data)):
                 request = decode(method.request_type, data)
@@ -122,10 +154,28 @@ class Dispatcher:
                     yield after
                     async for event in events:
                         yield event
-        except CallError:
+        except CallError as error:
+            ended(method.name, error.code, error.reason, None, None)
+            raise
+        except (GeneratorExit, asyncio.CancelledError):
+            ended(method.name, "CANCELLED", "", None, None)
             raise
         except Exception as error:
+            ended(method.name, "INTERNAL", "internal", None, None)
             raise _internal(method.name, error) from None
+        ended(method.name, "OK", "", None, None)
+
+
+def _since(began_s: float, waited: bool) -> float | None:
+    return None if waited else time.perf_counter() - began_s
+
+
+def _ran_out(caller: Caller, began_s: float) -> bool:
+    """Whether a call that is broken off now ends as its time is up."""
+    if caller.deadline_s is None:
+        return False
+    left_s = caller.deadline_s - asyncio.get_running_loop().time()
+    return left_s <= ROUNDED_PART * (time.perf_counter() - began_s)
 
 
 def _internal(method: str, error: Exception) -> CallError:

@@ -217,7 +217,7 @@ class Exchange:
                 raise overloaded(f"{limits.STREAM_CALLS} calls are under way on this stream")
             caller = Caller.from_call(call, now_s)
         except CallError as error:
-            self._dispatcher.count(method)
+            self._dispatcher.count(method, error)
             self._put(call_id, self._failure(error))
             return
         task = self._loop.create_task(self._answer(call_id, method, call.request, caller))

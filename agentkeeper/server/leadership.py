@@ -62,6 +62,11 @@ class Leadership:
         """Set when anything changes here; whoever waits clears it."""
 
     @property
+    def term(self) -> int:
+        """The current term, as far as the engine has told."""
+        return self._term
+
+    @property
     def may_lead(self) -> bool:
         """Whether this replica leads, or is about to."""
         return self._phase is not _Phase.FOLLOWING
@@ -140,4 +145,5 @@ class Leadership:
         state = self._machine.state
         body = Takeover(limits.TAKEOVER_GRACE_MS)
         command = Command(self._node_id, "", 0, 0, body)
-        self._propose_takeover(pack_batch(Batch(state.time_ms, self._clock.wall_ms(), (command,))))
+        batch = Batch(state.time_ms, self._clock.wall_ms(), (command,))
+        self._propose_takeover(pack_batch(batch, state.cluster_version))

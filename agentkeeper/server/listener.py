@@ -15,15 +15,20 @@ from agentkeeper.server.leadership import Leadership
 from agentkeeper.server.machine import Machine
 from agentkeeper.server.messages import (
     AskIndex,
+    AskTransfer,
     Digest,
     Forward,
     Forwarded,
     MalformedMessageError,
     TellIndex,
+    TellTransfer,
+    Vitals,
     unpack_message,
 )
+from agentkeeper.server.moves import LeaderMoves
 from agentkeeper.server.proposer import Proposer
 from agentkeeper.server.reads import ReadRounds
+from agentkeeper.server.vitals import VitalSigns
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +48,8 @@ class LoopListener:
         proposer: Proposer,
         reads: ReadRounds,
         digests: Digests,
+        vitals: VitalSigns,
+        moves: LeaderMoves,
         save_snapshot: Callable[[], None],
         fail: Callable[[str], None],
     ) -> None:
@@ -52,6 +59,8 @@ class LoopListener:
         self._proposer = proposer
         self._reads = reads
         self._digests = digests
+        self._vitals = vitals
+        self._moves = moves
         self._save_snapshot = save_snapshot
         self._fail = fail
 
@@ -96,5 +105,11 @@ class LoopListener:
                 self._reads.told(message)
             elif isinstance(message, Digest):
                 self._digests.told(sender_id, message)
+            elif isinstance(message, Vitals):
+                self._vitals.told(sender_id, message)
+            elif isinstance(message, AskTransfer):
+                self._moves.take(sender_id, message)
+            elif isinstance(message, TellTransfer):
+                self._moves.told(message)
         except (MalformedMessageError, UnknownEncodingError) as error:
             log.warning("message dropped", sender=sender_id, error=str(error))

@@ -65,6 +65,8 @@ class Machine:
     _failed: bool = False
     _waiting: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
     _tickets: int = 0
+    _captures: dict[int, asyncio.Task[snapshot.Snapshot]] = field(default_factory=dict)
+    """Those that are being made, by their indexes."""
 
     def deliver(self, index: int, term: int, payload: bytes) -> None:
         """Take a committed entry."""
@@ -88,9 +90,18 @@ class Machine:
         heapq.heappush(self._waiting, (index, self._tickets, reached))
         await reached
 
-    def capture(self) -> snapshot.Snapshot:
-        """The state at the applied index, to be packed in the background."""
-        return snapshot.capture(self.state, self.applied_index)
+    async def capture(self) -> snapshot.Snapshot:
+        """The state as of now, to be packed in the background; shared by all who ask at once.
+
+        One table is copied in each turn of the loop, so that no turn is long.
+        """
+        index = self.applied_index
+        task = self._captures.get(index)
+        if task is None:
+            copying = _copy(snapshot.Capture(self.state, index))
+            task = self._captures[index] = asyncio.get_running_loop().create_task(copying)
+            task.add_done_callback(lambda _: self._captures.pop(index))
+        return await asyncio.shield(task)
 
     def _put(self, entry: _Entry) -> None:
         self._queue.append(entry)
@@ -154,6 +165,12 @@ class Machine:
     def _fail(self, reason: str) -> None:
         self._failed = True
         self.on_failure(reason)
+
+
+async def _copy(capture: snapshot.Capture) -> snapshot.Snapshot:
+    while capture.copy_one():
+        await asyncio.sleep(0)
+    return capture.snapshot()
 
 
 def _read(payload: bytes) -> tuple[State, int]:

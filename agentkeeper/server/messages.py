@@ -1,12 +1,16 @@
 """What replicas say to each other beside Raft, over the same authenticated links.
 
-A follower forwards commands to the leader and asks it for read indexes; each request carries a
-number that its answer repeats. All tell each other the digests of their states.
+A follower forwards commands to the leader and asks it for read indexes, or to hand leadership on;
+each request carries a number that its answer repeats. All tell each other the digests of their
+states, and how they are.
+
+What an encoding adds is said only to replicas that have announced it: older builds would log a
+message that they don't know.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -47,14 +51,55 @@ class Digest(NamedTuple):
     """Whether it answers one that differs; if so, it is not answered itself."""
 
 
-Message = Forward | Forwarded | AskIndex | TellIndex | Digest
-_KINDS: tuple[type[Any], ...] = (Forward, Forwarded, AskIndex, TellIndex, Digest)
+VITALS_SINCE: Final = 2
+"""The encoding since which there are this message and those below."""
+
+
+class Vitals(NamedTuple):
+    """How the sender is."""
+
+    role: str
+    term: int
+    commit_index: int
+    applied_index: int
+    not_ready_reason: str
+    build: str
+
+
+class AskTransfer(NamedTuple):
+    """Hand leadership to this replica (empty: to any)."""
+
+    number: int
+    to: str
+
+
+class TellTransfer(NamedTuple):
+    """How that ended: the value of a `consensus.port.Transfer`."""
+
+    number: int
+    transfer: str
+
+
+Message = Forward | Forwarded | AskIndex | TellIndex | Digest | Vitals | AskTransfer | TellTransfer
+_KINDS: tuple[type[Any], ...] = (
+    Forward,
+    Forwarded,
+    AskIndex,
+    TellIndex,
+    Digest,
+    Vitals,
+    AskTransfer,
+    TellTransfer,
+)
 _FIELDS: tuple[tuple[type[Any] | tuple[type[Any], ...], ...], ...] = (
     (int, bytes),
     (int, bool),
     (int,),
     (int, (int, type(None))),
     (int, str, bool),
+    (str, int, int, int, str, str),
+    (int, str),
+    (int, str),
 )
 
 

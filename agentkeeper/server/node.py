@@ -26,7 +26,7 @@ from agentkeeper.server.cluster_view import ClusterView
 from agentkeeper.server.config import Address, Settings
 from agentkeeper.server.errors import CallError
 from agentkeeper.server.http.app import HttpServer
-from agentkeeper.server.metrics import Metrics
+from agentkeeper.server.metrics import CallCounts, Metrics
 from agentkeeper.server.rpc import BindError, RpcServer, Surroundings
 from agentkeeper.server.stack import Stack
 
@@ -58,20 +58,25 @@ class Node:
             fail=self._fail,
             other_ids=config.other_ids,
         )
+        calls = CallCounts()
+        around = Surroundings(
+            applied_index=lambda: self._stack.machine.applied_index,
+            leader_endpoint=self._stack.leader_endpoint,
+            count=calls.begun,
+            ended=calls.ended,
+            closing=self._stack.closing,
+            turns=self._stack.turns,
+        )
         self._metrics = Metrics(
-            lambda: self._stack.machine.state, lambda: self._engine.status().refused
+            stack=self._stack,
+            status=self._engine.status,
+            observation=self._engine.observation,
+            calls=calls,
+            around=around,
+            data_dir=settings.data_dir,
         )
-        self._http = HttpServer(self._metrics, self.probe_readiness)
-        self._rpc = RpcServer(
-            self._stack.services(),
-            Surroundings(
-                applied_index=lambda: self._stack.machine.applied_index,
-                leader_endpoint=self._stack.leader_endpoint,
-                count=self._metrics.count_call,
-                closing=self._stack.closing,
-                turns=self._stack.turns,
-            ),
-        )
+        self._http = HttpServer(self._stack, self._metrics, self.probe_readiness)
+        self._rpc = RpcServer(self._stack.services(), around)
 
     async def serve(self) -> int:
         """Start, serve until SIGTERM or SIGINT, stop cleanly. Returns the exit code."""
@@ -120,6 +125,7 @@ class Node:
         settings = self._settings
         for setting, path in settings.exposed_secrets():
             log.warning("others than its owner may read it", setting=setting, path=str(path))
+        self._metrics.start()
         await asyncio.to_thread(self._engine.start, self._stack.listener)
         await self._start_http()
         if not settings.peers:
@@ -174,6 +180,7 @@ class Node:
         await asyncio.to_thread(self._engine.stop)
         await self._http.stop()
         self._stack.stop()
+        self._metrics.stop()
 
     async def _hand_over_leadership(self) -> None:
         leadership = self._stack.leadership

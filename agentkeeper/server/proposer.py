@@ -18,7 +18,14 @@ import structlog
 
 from agentkeeper.consensus.port import Outcome
 from agentkeeper.core import limits
-from agentkeeper.core.codec import fingerprint, pack, pack_batch, pack_commands, unpack_commands
+from agentkeeper.core.codec import (
+    ENCODING,
+    fingerprint,
+    pack,
+    pack_batch,
+    pack_commands,
+    unpack_commands,
+)
 from agentkeeper.core.commands import Batch, Body, Command, OpenSession
 from agentkeeper.core.records import Result
 from agentkeeper.core.refusals import number_reused
@@ -80,7 +87,8 @@ class Proposer:
     `propose(payload, ended)` puts a batch into the log if this replica leads, and calls `ended`
     with how that went; `send(node_id, message)` reaches another replica, best effort. One batch
     is on its way at a time: what comes meanwhile goes into the next. `first_number` is to be drawn
-    at random: an answer meant for this replica before it was restarted must not fit.
+    at random: an answer meant for this replica before it was restarted must not fit. `encoding`
+    tells which one everything is written in now.
     """
 
     def __init__(
@@ -89,8 +97,10 @@ class Proposer:
         send: Callable[[str, Forward | Forwarded], bool],
         stamp: Callable[[], tuple[int, int]],
         first_number: int = 0,
+        encoding: Callable[[], int] = lambda: ENCODING,
     ) -> None:
         self._propose = propose
+        self._encoding = encoding
         self._send = send
         self._stamp = stamp
         self._pending: dict[Key, _Pending] = {}
@@ -281,7 +291,7 @@ class Proposer:
             return
         self._handed_on = batch
         self._forward_number += 1
-        commands = pack_commands([pending.command for pending in batch])
+        commands = pack_commands([pending.command for pending in batch], self._encoding())
         self._busy = self._send(leader_id, Forward(self._forward_number, commands))
         self._answer_due_s = asyncio.get_running_loop().time() + ANSWER_S
         for pending in batch:
@@ -309,7 +319,7 @@ class Proposer:
         self._tick = False
         self._busy = True
         time_ms, wall_ms = self._stamp()
-        payload = pack_batch(Batch(time_ms, wall_ms, tuple(commands)))
+        payload = pack_batch(Batch(time_ms, wall_ms, tuple(commands)), self._encoding())
         self._propose(payload, partial(self._proposed, self._handed_on))
 
     def _take_own(self, size: int) -> list[_Pending]:

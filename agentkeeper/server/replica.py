@@ -153,7 +153,10 @@ class Replica:
                 await self.machine.reach(index)
         except TimeoutError:
             raise unavailable(f"this replica has not reached index {index}", "behind") from None
-        return self.machine.state
+        state = self.machine.state
+        if state.epoch_due:  # what the new cluster gives out is not above the former's yet
+            raise unavailable("the restored cluster is about to begin", "starting")
+        return state
 
     async def withdraw(self, key: tuple[str, int], attempt: int) -> None:
         """Undo what the request `key` was given or waits for. Raises `CallError`."""

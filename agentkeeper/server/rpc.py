@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -17,7 +17,8 @@ from agentkeeper.server.dispatch import Dispatcher, Surroundings
 from agentkeeper.server.errors import CallError, unavailable
 from agentkeeper.server.exchange import Exchange
 from agentkeeper.server.replica import shutting_down
-from agentkeeper.server.services.method import Method, Unary
+from agentkeeper.server.sending import Sending
+from agentkeeper.server.services.method import Method, Stream, Unary
 
 __all__ = ["PACKAGE", "STOP_S", "BindError", "RpcServer", "Surroundings"]
 
@@ -63,6 +64,7 @@ class RpcServer:
         self._around = surroundings
         self._dispatcher = Dispatcher(services, surroundings)
         self._exchanges: set[Exchange] = set()
+        self._sendings: set[Sending] = set()
         self._looking: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(options=_OPTIONS)
         for name, methods in services.items():
@@ -103,7 +105,7 @@ class RpcServer:
     def _handler(self, method: Method) -> grpc.RpcMethodHandler:
         if isinstance(method, Unary):
             return grpc.unary_unary_rpc_method_handler(_unary(method.name, self._dispatcher))
-        return grpc.unary_stream_rpc_method_handler(_stream(method.name, self._dispatcher))
+        return grpc.unary_stream_rpc_method_handler(self._stream(method))
 
     async def _exchange(self, _: object, context: Context) -> None:
         """Serve a shared stream, which is no call itself."""
@@ -135,12 +137,45 @@ class RpcServer:
         finally:
             self._exchanges.discard(exchange)
 
+    def _stream(self, method: Stream) -> Callable[..., Any]:
+        async def call(data: bytes, context: Context) -> None:
+            try:
+                await self._send(method, data, context)
+            except CallError as error:
+                failure = _failure(self._around, error)
+            else:
+                return
+            del data  # as in `_unary`
+            await context.abort(*failure)
+
+        return call
+
+    async def _send(self, method: Stream, data: bytes, context: Context) -> None:
+        around, dispatcher = self._around, self._dispatcher
+        caller = _caller(method.name, dispatcher, context)
+        events, after = await dispatcher.subscribe(method.name, data, caller)
+        async with contextlib.aclosing(events):
+            # The subscription is live: a client that waits for these misses nothing after.
+            headers = [(INDEX, str(around.applied_index()))]
+            if after is not None:
+                headers.append((SEQUENCE, str(after)))
+            await context.send_initial_metadata(tuple(headers))
+            sending = Sending(context.write, around.closing, method.stalled_s)
+            self._sendings.add(sending)
+            try:
+                async for event in events:
+                    await sending.send(event)
+            finally:
+                self._sendings.discard(sending)
+
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
                 for exchange in self._exchanges:
                     exchange.look()
+                for sending in self._sendings:
+                    sending.look()
             except Exception as error:  # or nobody would be told any more
                 log.error("can't tell who leads", exc_info=error)
 
@@ -165,31 +200,6 @@ def _unary(name: str, dispatcher: Dispatcher) -> Callable[..., Any]:
     return call
 
 
-def _stream(name: str, dispatcher: Dispatcher) -> Callable[..., Any]:
-    around = dispatcher.around
-
-    async def call(data: bytes, context: Context) -> AsyncIterator[bytes]:
-        try:
-            caller = _caller(name, dispatcher, context)
-            events, after = await dispatcher.subscribe(name, data, caller)
-            async with contextlib.aclosing(events):
-                # The subscription is live: a client that waits for these misses nothing after.
-                headers = [(INDEX, str(around.applied_index()))]
-                if after is not None:
-                    headers.append((SEQUENCE, str(after)))
-                await context.send_initial_metadata(tuple(headers))
-                async for event in events:
-                    yield event
-        except CallError as error:
-            failure = _failure(around, error)
-        else:
-            return
-        del data  # as above
-        await context.abort(*failure)
-
-    return call
-
-
 def _caller(name: str, dispatcher: Dispatcher, context: Context) -> Caller:
     """Who calls, by the metadata. Raises `CallError`."""
     remaining_s = context.time_remaining()
@@ -199,8 +209,8 @@ def _caller(name: str, dispatcher: Dispatcher, context: Context) -> Caller:
     metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
     try:
         return Caller.from_metadata(metadata, deadline_s)
-    except CallError:
-        dispatcher.count(name)
+    except CallError as error:
+        dispatcher.count(name, error)
         raise
 
 

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import structlog
 
-from agentkeeper.consensus.port import Engine, Outcome
+from agentkeeper.consensus.port import Engine, Outcome, Transfer
 from agentkeeper.core.queue import ToolSet
-from agentkeeper.core.snapshot import Snapshot, pack_snapshot
+from agentkeeper.core.snapshot import pack_snapshot
 from agentkeeper.server import convert
 from agentkeeper.server.agent_index import AgentIndex
+from agentkeeper.server.build import BUILD
 from agentkeeper.server.claims import ClaimWaiters
 from agentkeeper.server.clock import ClusterClock
 from agentkeeper.server.cluster_view import ClusterView, endpoint_of, view_of
@@ -22,7 +23,8 @@ from agentkeeper.server.digests import Digests
 from agentkeeper.server.leadership import TICK_S, Leadership
 from agentkeeper.server.listener import LoopListener
 from agentkeeper.server.machine import Applied, Machine
-from agentkeeper.server.messages import Message, pack_message
+from agentkeeper.server.messages import VITALS_SINCE, Message, pack_message
+from agentkeeper.server.moves import LeaderMoves
 from agentkeeper.server.own_session import OwnSession
 from agentkeeper.server.proposer import Proposer
 from agentkeeper.server.reads import ReadRounds
@@ -36,6 +38,8 @@ from agentkeeper.server.services.registry import RegistryService
 from agentkeeper.server.services.sessions import SessionService
 from agentkeeper.server.services.tasks import TaskService
 from agentkeeper.server.turns import Turns
+from agentkeeper.server.upgrade import Upgrade
+from agentkeeper.server.vitals import VitalSigns
 from agentkeeper.server.watch import WatchHub, no_leader_cut
 
 log = structlog.get_logger(__name__)
@@ -66,6 +70,8 @@ class Stack:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._engine = engine
+        self._clock = clock
+        self._began_s = self._loop.time()
         self._fail = fail
         self._trouble = ""
         self._background: dict[asyncio.Task[Any], None] = {}
@@ -74,7 +80,11 @@ class Stack:
         self.turns = Turns()
         self.machine = Machine(on_failure=fail)
         self.proposer = Proposer(
-            self._put_into_log, self._send, clock.stamp, first_number=draw_attempt()
+            self._put_into_log,
+            self._send,
+            clock.stamp,
+            first_number=draw_attempt(),
+            encoding=lambda: self.machine.state.cluster_version,
         )
         self.reads = ReadRounds(self._read_index, self._send, first_number=draw_attempt())
         self.leadership = Leadership(
@@ -85,7 +95,31 @@ class Stack:
             clock=clock,
             propose_takeover=self._propose_takeover,
         )
-        self._digests = Digests(node_id, other_ids, self.machine, self._send, fail)
+        self.digests = Digests(node_id, other_ids, self.machine, self._send, fail)
+        self._upgrade = Upgrade(
+            [node_id, *other_ids],
+            state=lambda: self.machine.state,
+            leads=lambda: self.leadership.established,
+            stamp=clock.stamp,
+            propose=self._put_into_log,
+        )
+        self.vitals = VitalSigns(
+            node_id,
+            other_ids,
+            build=BUILD,
+            view=self.view,
+            applied_index=lambda: self.machine.applied_index,
+            now_s=self._loop.time,
+            send=self._send,
+            understands=self._is_recent,
+        )
+        self._moves = LeaderMoves(
+            self.leadership,
+            transfer=self._transfer,
+            send=self._send,
+            understands=self._is_recent,
+            first_number=draw_attempt(),
+        )
         self._hub = WatchHub(self.machine, lambda e: convert.event(e).SerializeToString())
         self.replica = Replica(
             node_id=node_id,
@@ -108,16 +142,18 @@ class Stack:
             self.proposer.applied,
             self.leadership.applied,
             self._observe_events,
-            self._digests.applied,
+            self.digests.applied,
         ]
-        self.machine.on_restored += [self._observe_restore, self._digests.restored]
+        self.machine.on_restored += [self._observe_restore, self.digests.restored]
         self.listener = LoopListener(
             loop=self._loop,
             machine=self.machine,
             leadership=self.leadership,
             proposer=self.proposer,
             reads=self.reads,
-            digests=self._digests,
+            digests=self.digests,
+            vitals=self.vitals,
+            moves=self._moves,
             save_snapshot=self._save_snapshot,
             fail=fail,
         )
@@ -132,12 +168,23 @@ class Stack:
             "EntitlementsService": EntitlementsService(replica).methods(),
             "TaskService": TaskService(replica).methods(),
             "SessionService": SessionService(replica).methods(),
-            "ClusterService": ClusterService(replica, self.view).methods(),
+            "ClusterService": ClusterService(
+                replica,
+                view=self.view,
+                vitals=self.vitals.latest,
+                moves=self._moves,
+                uptime_ms=self.uptime_ms,
+                wall_ms=self._clock.wall_ms,
+            ).methods(),
         }
 
     def view(self) -> ClusterView:
         """This replica's view of the cluster."""
         return view_of(self._engine.status(), self.machine.state, self.not_ready_reason())
+
+    def uptime_ms(self) -> int:
+        """How long this replica has run."""
+        return int(1000 * (self._loop.time() - self._began_s))
 
     def not_ready_reason(self) -> str:
         """Why linearizable calls can't be served, as far as this replica knows by itself."""
@@ -169,7 +216,9 @@ class Stack:
         """Let what is due fall due, and what was out for too long be handed on again."""
         self.leadership.tick()
         self.proposer.sweep()
-        self._digests.tick()
+        self.digests.tick()
+        self._upgrade.tick()
+        self.vitals.tick()
         self._tell_trouble()
         since_s = self.leadership.leaderless_since_s
         if not self.closing.is_set():
@@ -223,8 +272,12 @@ class Stack:
         self.replica.claims.wake_all()
 
     def _save_snapshot(self) -> None:
-        captured = self.machine.capture()
-        self._engine.save_snapshot(captured.log_index, _pieces(captured))
+        self.replica.spawn(self._capture_and_save())
+
+    async def _capture_and_save(self) -> None:
+        captured = await self.machine.capture()
+        log_index = captured.log_index
+        self._engine.save_snapshot(log_index, _pieces(log_index, pack_snapshot(captured)))
 
     def _propose_takeover(self, payload: bytes) -> None:
         self._put_into_log(payload, self.leadership.takeover_ended)
@@ -234,6 +287,12 @@ class Stack:
             self._hand_over(ended, outcome)
 
         self._engine.propose(payload, PROPOSAL_TIMEOUT_S, on_outcome)
+
+    def _transfer(self, to: str | None, ended: Callable[[Transfer], None]) -> None:
+        self._engine.transfer_leadership(to, lambda how: self._hand_over(ended, how))
+
+    def _is_recent(self, node_id: str) -> bool:
+        return self._upgrade.knows(node_id, VITALS_SINCE)
 
     def _read_index(self, timeout_s: float, on_result: Callable[[int | None], None]) -> None:
         self._engine.read_index(timeout_s, lambda index: self._hand_over(on_result, index))
@@ -247,11 +306,11 @@ class Stack:
             self._loop.call_soon_threadsafe(callback, *args)
 
 
-def _pieces(captured: Snapshot) -> Iterator[bytes]:
-    """Pack a snapshot as its pieces are taken, and tell of it at the end."""
+def _pieces(log_index: int, packing: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of a snapshot, packed as they are taken; tells of it at the end."""
     size_bytes, began_s = 0, time.monotonic()
-    for piece in pack_snapshot(captured):
+    for piece in packing:
         size_bytes += len(piece)
         yield piece
     took_ms = int((time.monotonic() - began_s) * 1000)
-    log.info("snapshot", index=captured.log_index, bytes=size_bytes, took_ms=took_ms)
+    log.info("snapshot", index=log_index, bytes=size_bytes, took_ms=took_ms)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
@@ -27,6 +28,13 @@ KEPT_PART = 8
 Accepts = Callable[[Event], bool]
 
 
+@dataclass(slots=True, eq=False)
+class _Position:
+    """How far a watcher has come."""
+
+    after: int
+
+
 class WatchHub:
     """Watchers of one replica. `encode` gives an event's bytes for clients."""
 
@@ -36,7 +44,17 @@ class WatchHub:
         self._encoded: OrderedDict[int, bytes] = OrderedDict()
         self._news = asyncio.Event()
         self._cut: Callable[[], CallError] | None = None
-        self.watchers = 0
+        self._positions: set[_Position] = set()
+
+    @property
+    def watchers(self) -> int:
+        """How many watches are open."""
+        return len(self._positions)
+
+    def behind(self) -> list[int]:
+        """How many events each watcher still has before it, in no order."""
+        last = self._machine.state.last_sequence
+        return [max(0, last - position.after) for position in self._positions]
 
     def wake(self) -> None:
         """There are new events."""
@@ -61,7 +79,8 @@ class WatchHub:
         Call `check` first. Raises `CallError`: RESOURCE_EXHAUSTED when the next event is no
         longer kept, and what `cut` was given.
         """
-        self.watchers += 1
+        position = _Position(after)
+        self._positions.add(position)
         looked_at = 0
         told = after
         try:
@@ -79,7 +98,7 @@ class WatchHub:
                 if after >= state.last_sequence:
                     await news.wait()
                     continue
-                after += 1
+                position.after = after = after + 1
                 event = state.events.get(after)
                 if event is not None and accepts(event):
                     told = after
@@ -91,7 +110,7 @@ class WatchHub:
                 if looked_at % SCAN_SLICE == 0:
                     await asyncio.sleep(0)
         finally:
-            self.watchers -= 1
+            self._positions.discard(position)
 
     def _tells(self, told: int, after: int) -> bool:
         """Whether a watcher that has told of `told` last tells now that it has come to `after`.

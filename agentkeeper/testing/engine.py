@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from agentkeeper.consensus.port import EngineStatus, Listener, Outcome, Role
+from agentkeeper.consensus.port import EngineStatus, Listener, Outcome, Role, Transfer
 
 TERM = 1
 
@@ -49,8 +49,12 @@ class InstantEngine:
     def save_snapshot(self, index: int, snapshot: Iterable[bytes]) -> None:
         """See `Engine.save_snapshot`: there is no log to be dropped."""
 
-    def transfer_leadership(self) -> None:
+    def transfer_leadership(
+        self, to: str | None = None, on_ended: Callable[[Transfer], None] | None = None
+    ) -> None:
         """See `Engine.transfer_leadership`: there is nobody else."""
+        if on_ended is not None:
+            self._loop.call_soon_threadsafe(on_ended, Transfer.ALONE)
 
     def status(self) -> EngineStatus:
         """See `Engine.status`."""

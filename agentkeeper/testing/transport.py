@@ -216,6 +216,8 @@ class _Stream(Generic[ResponseT]):
             pulled = await _first(self._pulling, self._broken, math.inf)
             assert pulled is not None, "without a limit of time"
             data = pulled.result()
+            if data is None and self._method.ends:
+                return
             if data is None:
                 # A watch has no end of its own: one that the server ends is to be resumed.
                 raise Failure(_UNAVAILABLE, "the server ended the stream", definite=True)

@@ -19,6 +19,8 @@ SWITCHES = ("exclusive", "progress")
 """Fields that have no bound."""
 U32, U64 = 2**32 - 1, 2**64 - 1
 OK, MISSING = frozenset({"OK"}), frozenset({"NOT_FOUND"})
+ALONE = frozenset({"FAILED_PRECONDITION"})
+"""What a daemon that has no other beside it says to a move of its leadership."""
 
 CARD = pb.AgentCard(name="bad-input")
 TOKEN = pb.FencingToken(value=7)
@@ -27,6 +29,7 @@ BASES: dict[str, Message] = {
     "RegistryService/Heartbeat": pb.HeartbeatRequest(agent_id="nobody"),
     "RegistryService/Deregister": pb.DeregisterRequest(agent_id="nobody"),
     "RegistryService/GetAgent": pb.GetAgentRequest(agent_id="nobody"),
+    "RegistryService/ListAgents": pb.ListAgentsRequest(),
     "RegistryService/Find": pb.FindRequest(),
     "RegistryService/Watch": pb.WatchRequest(),
     "LeaseService/AcquireLease": pb.AcquireLeaseRequest(task_id="job", agent_id=AGENT),
@@ -35,9 +38,13 @@ BASES: dict[str, Message] = {
         task_id="none", agent_id=AGENT, token=TOKEN
     ),
     "LeaseService/VerifyToken": pb.VerifyTokenRequest(task_id="job", token=TOKEN),
+    "LeaseService/GetLease": pb.GetLeaseRequest(task_id="none"),
+    "LeaseService/ListLeases": pb.ListLeasesRequest(),
     "ElectionService/Campaign": pb.CampaignRequest(group="group", agent_id=AGENT),
     "ElectionService/Resign": pb.ResignRequest(group="group", agent_id=AGENT),
     "ElectionService/WatchElection": pb.WatchElectionRequest(group="group"),
+    "ElectionService/GetElection": pb.GetElectionRequest(group="none"),
+    "ElectionService/ListElections": pb.ListElectionsRequest(),
     "EntitlementsService/SetPolicy": pb.SetPolicyRequest(
         policy=pb.Policy(
             id="p", subject="s", action="a", resource="r", effect=pb.POLICY_EFFECT_ALLOW
@@ -46,6 +53,9 @@ BASES: dict[str, Message] = {
     "EntitlementsService/DeletePolicy": pb.DeletePolicyRequest(id="none"),
     "EntitlementsService/ListPolicies": pb.ListPoliciesRequest(),
     "EntitlementsService/CheckPolicy": pb.CheckPolicyRequest(subject="s", action="a", resource="r"),
+    "EntitlementsService/ExplainPolicy": pb.ExplainPolicyRequest(
+        subject="s", action="a", resource="r"
+    ),
     "TaskService/CreateTask": pb.CreateTaskRequest(type="type"),
     "TaskService/ClaimTask": pb.ClaimTaskRequest(agent_id="nobody"),
     "TaskService/CompleteTask": pb.CompleteTaskRequest(task_id="none", agent_id=AGENT),
@@ -57,6 +67,9 @@ BASES: dict[str, Message] = {
     "SessionService/OpenSession": pb.OpenSessionRequest(),
     "SessionService/CloseSession": pb.CloseSessionRequest(session_id="none"),
     "ClusterService/Status": pb.StatusRequest(),
+    "ClusterService/Summary": pb.SummaryRequest(),
+    "ClusterService/MoveLeader": pb.MoveLeaderRequest(),
+    "ClusterService/SaveSnapshot": pb.SaveSnapshotRequest(),
 }
 ABOUT_WHAT_IS_NOT_THERE = frozenset(
     method for method, base in BASES.items() if "none" in str(base) or "nobody" in str(base)
@@ -179,6 +192,19 @@ def ttl(method: str) -> Row:
     return number(method, "ttl_seconds", 0, limits.TTL_SECONDS_MAX)
 
 
+def keys(method: str, bound: int) -> Row:
+    """Page tokens of a list by key."""
+    within = ["", "a", "a" * bound, "é" * (bound // 2)]
+    return row(method, "page_token", within, [*_bad_text(bound), "a\nb"])
+
+
+def orders(method: str) -> Row:
+    """Page tokens of a list by order of arrival."""
+    digits = limits.PAGE_TOKEN_BYTES
+    bad = ["9" * (digits + 1), "x", "-1", "1 ", "٣", "1\0", "0x1", "²"]
+    return row(method, "page_token", ["", "0", "9" * digits], bad)
+
+
 def card_of(size: int) -> pb.AgentCard:
     """A card whose every field is within its own bound, of `size` bytes in all."""
     long = pb.Capability(name="c", description="d" * limits.DESCRIPTION_BYTES)
@@ -217,6 +243,16 @@ def _registry() -> Iterator[Row]:
     yield row(r, "on_name_conflict", [0, 1], [3, 99, -1, 2**31 - 1])
     for method in ("Heartbeat", "Deregister", "GetAgent"):
         yield text(f"RegistryService/{method}", "agent_id", limits.AGENT_ID_BYTES)
+    listing = "RegistryService/ListAgents"
+    yield row(listing, "statuses", [[], [1], [3, 1, 2], [2] * limits.STATUSES], [])
+    yield count(listing, "statuses", limits.STATUSES, lambda i: i % 3 + 1)
+    for bad in (0, 4, -1, 2**31 - 1):
+        yield row(listing, "statuses", [], [[1, bad]], named="statuses[1]")
+    yield text(listing, "name_prefix", name, empty=True)
+    yield count(listing, "tools", limits.TOOLS, lambda i: f"tool-{i}")
+    yield each(listing, "tools", name)
+    yield number(listing, "limit", 0, limits.LIST_LIMIT_MAX)
+    yield orders(listing)
     find, watch = "RegistryService/Find", "RegistryService/Watch"
     yield prose(find, "query", limits.QUERY_BYTES)
     yield count(find, "tools", limits.TOOLS, lambda i: f"tool-{i}")
@@ -244,6 +280,12 @@ def _leases() -> Iterator[Row]:
         yield row(
             full, "token.value", [1, limits.COUNTER_MAX], [0, limits.COUNTER_MAX + 1, 2**63, U64]
         )
+    yield text("LeaseService/GetLease", "task_id", limits.TASK_ID_BYTES, codes=OK | MISSING)
+    listing = "LeaseService/ListLeases"
+    yield text(listing, "task_id_prefix", limits.TASK_ID_BYTES, empty=True)
+    yield text(listing, "holder_agent_id", limits.AGENT_ID_BYTES, empty=True)
+    yield number(listing, "limit", 0, limits.LIST_LIMIT_MAX)
+    yield keys(listing, limits.TASK_ID_BYTES)
     yield ttl(acquire)
     yield ttl("LeaseService/RenewLease")
     yield number(acquire, "wait_ms", 0, limits.WAIT_MS_MAX)
@@ -258,17 +300,24 @@ def _elections_and_policies() -> Iterator[Row]:
     yield text("ElectionService/WatchElection", "group", limits.NAME_BYTES)
     yield row("ElectionService/WatchElection", "after_sequence", [0], [limits.COUNTER_MAX, U64])
     yield row("ElectionService/WatchElection", "progress", [False, True], [])
+    group, listing = "ElectionService/GetElection", "ElectionService/ListElections"
+    yield text(group, "group", limits.NAME_BYTES, codes=OK | MISSING)
+    yield text(listing, "group_prefix", limits.NAME_BYTES, empty=True)
+    yield number(listing, "limit", 0, limits.LIST_LIMIT_MAX)
+    yield keys(listing, limits.NAME_BYTES)
     put, check = "EntitlementsService/SetPolicy", "EntitlementsService/CheckPolicy"
     yield row(put, "policy", [], [None], named="policy.id")
     yield text(put, "policy.id", limits.NAME_BYTES)
     for field in ("subject", "action", "resource"):
         yield text(put, f"policy.{field}", limits.PATTERN_BYTES)
         yield text(check, field, limits.PATTERN_BYTES)
+        yield text("EntitlementsService/ExplainPolicy", field, limits.PATTERN_BYTES)
     yield row(put, "policy.effect", [1, 2], [0, 3, 99, -1, 2**31 - 1])
     yield text("EntitlementsService/DeletePolicy", "id", limits.NAME_BYTES, codes=OK | MISSING)
-    yield text(
-        "EntitlementsService/ListPolicies", "subject_prefix", limits.PATTERN_BYTES, empty=True
-    )
+    listing = "EntitlementsService/ListPolicies"
+    yield text(listing, "subject_prefix", limits.PATTERN_BYTES, empty=True)
+    yield number(listing, "limit", 0, limits.LIST_LIMIT_MAX)
+    yield keys(listing, limits.NAME_BYTES)
 
 
 def _tasks() -> Iterator[Row]:
@@ -295,19 +344,22 @@ def _tasks() -> Iterator[Row]:
     yield ttl("TaskService/ExtendTask")
     for method in ("RequeueTask", "GetTask"):
         yield text(f"TaskService/{method}", "task_id", limits.TASK_ID_BYTES)
-    listing, digits = "TaskService/ListTasks", limits.PAGE_TOKEN_BYTES
+    listing = "TaskService/ListTasks"
     yield row(listing, "status", range(6), [6, 99, -1, 2**31 - 1])
     yield number(listing, "limit", 0, limits.LIST_LIMIT_MAX)
-    bad = ["9" * (digits + 1), "x", "-1", "1 ", "٣", "1\0", "0x1", "²"]
-    yield row(listing, "page_token", ["", "0", "9" * digits], bad)
+    yield text(listing, "type", limits.NAME_BYTES, empty=True)
+    yield text(listing, "claimed_by_agent_id", limits.AGENT_ID_BYTES, empty=True)
+    yield orders(listing)
 
 
-def _sessions() -> Iterator[Row]:
+def _sessions_and_cluster() -> Iterator[Row]:
     yield ttl("SessionService/OpenSession")
     yield text("SessionService/CloseSession", "session_id", limits.SESSION_ID_BYTES)
+    move = "ClusterService/MoveLeader"
+    yield text(move, "to_node_id", limits.NODE_ID_BYTES, empty=True, codes=ALONE)
 
 
-ROWS = (*_registry(), *_leases(), *_elections_and_policies(), *_tasks(), *_sessions())
+ROWS = (*_registry(), *_leases(), *_elections_and_policies(), *_tasks(), *_sessions_and_cluster())
 
 
 def fields_of(message: Descriptor, prefix: str = "") -> Iterator[tuple[str, FieldDescriptor]]:

@@ -126,14 +126,18 @@ class Wire:
         """Call and wait for the answer."""
         return self.begin(method, request, timeout, **metadata).result()
 
-    def watch(self, method: Method, request: Any, **metadata: str) -> Stream:
-        """Open a watch; it is live on return."""
+    def stream(self, method: Method, request: Any, **metadata: str) -> Any:
+        """Open a stream, to be iterated over."""
         stub = self._channel.unary_stream(
             method.path,
             request_serializer=method.request.SerializeToString,
             response_deserializer=method.response.FromString,
         )
-        return Stream(stub(request, metadata=_pairs(metadata)))
+        return stub(request, metadata=_pairs(metadata))
+
+    def watch(self, method: Method, request: Any, **metadata: str) -> Stream:
+        """Open a watch; it is live on return."""
+        return Stream(self.stream(method, request, **metadata))
 
     def watch_all(self, *topics: str, after: int | None = None) -> Stream:
         """Watch topics (all of them, if none is named)."""

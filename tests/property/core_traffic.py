@@ -248,4 +248,5 @@ _MAKERS = [
     *[Traffic._withdraw] * 2,
     lambda t: c.Takeover(t._pick([1_000, 3_000])),
     Traffic._announce,
+    lambda t: c.RaiseVersion(2),
 ]

@@ -6,6 +6,7 @@ import hashlib
 from agentkeeper.core import commands as c
 from agentkeeper.core import limits
 from agentkeeper.core.codec import pack, thaw, unpack
+from agentkeeper.core.counts import count
 from agentkeeper.core.deadlines import Kind
 from agentkeeper.core.records import (
     AgentStatus,
@@ -17,8 +18,19 @@ from agentkeeper.core.records import (
     Waiting,
 )
 from agentkeeper.core.snapshot import capture, pack_snapshot, restore
-from agentkeeper.core.state import COUNTERS, TABLES
+from agentkeeper.core.state import TABLES
 
+AGENTS_BY_STATUS = {
+    AgentStatus.ALIVE: "agents_alive",
+    AgentStatus.UNREACHABLE: "agents_unreachable",
+    AgentStatus.DEAD: "agents_dead",
+}
+TASKS_BY_STATUS = {
+    TaskStatus.PENDING: "tasks_pending",
+    TaskStatus.CLAIMED: "tasks_claimed",
+    TaskStatus.COMPLETED: "tasks_completed",
+    TaskStatus.DEAD: "tasks_dead",
+}
 _BOUNDS = {
     "leases": "LEASES", "waiters": "LEASE_WAITERS", "elections": "GROUPS",
     "policies": "POLICIES", "events": "EVENTS", "replicas": "REPLICAS",
@@ -33,8 +45,7 @@ def digest_from_scratch(state):
         for key in table:
             row = pack((name, key, table.get(key)))
             total += int.from_bytes(hashlib.blake2b(row, digest_size=16).digest(), "big")
-    counters = tuple(getattr(state, name) for name in COUNTERS)
-    packed = pack((f"{total % 2**128:x}", counters))
+    packed = pack((f"{total % 2**128:x}", state.counters()))
     return hashlib.blake2b(packed, digest_size=16).hexdigest()
 
 
@@ -55,6 +66,8 @@ def derived(state):
     )  # fmt: skip
     return {
         "due": due_order(state),
+        "counts": count(state),
+        "oldest": state.pending.oldest(),
         "queue": {tools: sorted(heap) for tools, heap in state.pending._heaps.items()},
         "lines": {task_id: list(line.items()) for task_id, line in state.lines.items()},
         "grants": state.grants,
@@ -88,6 +101,7 @@ class Watcher:
         self._lease_ends(batch, events)
         self._answers(batch, results)
         self._the_dead_hold_nothing()
+        self._counts()
         self._bounds()
         assert self.state.digest() == digest_from_scratch(self.state)
 
@@ -196,6 +210,18 @@ class Watcher:
         assert {a for g in state.elections.values() for a in g.candidates} <= living
         claimed = [t for t in state.tasks.values() if t.status == TaskStatus.CLAIMED]
         assert {t.claimed_by for t in claimed} <= living
+
+    def _counts(self):
+        counts = count(self.state)
+        agents = [a.status for a in self.state.agents.values()]
+        tasks = [t.status for t in self.state.tasks.values()]
+        for status, name in AGENTS_BY_STATUS.items():
+            assert getattr(counts, name) == agents.count(status), name
+        for status, name in TASKS_BY_STATUS.items():
+            assert getattr(counts, name) == tasks.count(status), name
+        pending = [t for t in self.state.tasks.values() if t.status == TaskStatus.PENDING]
+        oldest = min(pending, key=lambda task: task.order, default=None)
+        assert self.state.pending.oldest() == (oldest and oldest.task_id)
 
     def _bounds(self):
         state = self.state

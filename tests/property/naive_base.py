@@ -43,6 +43,7 @@ class Base:
     def __init__(self):
         self.time = self.wall = self.grace_from = self.grace_until = 0
         self.tokens = self.orders = self.term_floor = 0
+        self.version = 1
         self.agents, self.leases, self.waiters, self.groups = [], [], [], []
         self.policies, self.tasks, self.inputs, self.outputs = [], [], [], []
         self.sessions, self.answers, self.replicas = [], [], []

@@ -198,6 +198,10 @@ class Model(Base, AgentRules, ElectionRules, LeaseRules, TaskRules, SessionRules
         self.replicas.append(Replica(cmd.node_id, cmd.endpoint, cmd.build, cmd.encoding))
         return DONE
 
+    def raise_version(self, cmd):
+        self.version = max(self.version, cmd.version)
+        return DONE
+
     HANDLERS = {  # noqa: RUF012  # never changed
         c.Register: AgentRules.register,
         c.Heartbeat: AgentRules.heartbeat,
@@ -217,4 +221,5 @@ class Model(Base, AgentRules, ElectionRules, LeaseRules, TaskRules, SessionRules
         c.Withdraw: SessionRules.withdraw,
         c.Takeover: takeover,
         c.Announce: announce,
+        c.RaiseVersion: raise_version,
     }

@@ -35,6 +35,7 @@ def assert_same_state(state, model):
         ("time_ms", "time"), ("grace_from_ms", "grace_from"), ("wall_ms", "wall"),
         ("grace_until_ms", "grace_until"),
         ("last_token", "tokens"), ("last_order", "orders"), ("term_floor", "term_floor"),
+        ("cluster_version", "version"),
     ]:  # fmt: skip
         assert getattr(state, name) == getattr(model, mine), name
     same_rows(state.agents, model.agents, lambda r: r.agent_id)

@@ -1,5 +1,7 @@
 """A program that uses all of the async face, for type checkers; nobody runs it."""
 
+from pathlib import Path
+
 from agentkeeper import (
     AgentInfo,
     AgentKeeperError,
@@ -19,10 +21,14 @@ from agentkeeper import (
     ClaimLost,
     ClientClosed,
     Compacted,
+    Election,
     ElectionState,
+    Explanation,
     InvalidArgument,
+    LeaderMoved,
     LeadershipLost,
     Lease,
+    LeaseInfo,
     LeaseLost,
     NotFound,
     OutcomeUnknown,
@@ -31,7 +37,9 @@ from agentkeeper import (
     Policy,
     PolicyEffect,
     Refused,
+    SnapshotSaved,
     StaleToken,
+    Summary,
     Task,
     TaskStatus,
     Unavailable,
@@ -183,6 +191,29 @@ async def events(client: AsyncAgentKeeperClient) -> None:
         on_event(event)
 
 
+async def administration(client: AsyncAgentKeeperClient) -> None:
+    agents: list[AgentInfo] = await client.list_agents(
+        [AgentStatus.DEAD, "ALIVE"], name_prefix="web", tools=["browser"], limit=3, timeout=1
+    )
+    leases: list[LeaseInfo] = await client.list_leases("job/", limit=10)
+    info: LeaseInfo = await client.get_lease("job")
+    print(len(agents), info.lease.token + info.remaining_ms + info.waiting, len(leases))
+    groups: list[Election] = await client.list_elections("east")
+    election: Election = await client.get_election("east")
+    print(len(groups), election.state.term + election.candidates, election.candidate_agent_ids)
+    told: Explanation = await client.explain_policy("agent:a", "call", "tool:t")
+    print(told.allowed, told.policy_id.upper(), [each.effect for each in told.matching])
+    tasks: list[Task] = await client.list_tasks(type="work", claimed_by="a", limit=1)
+    summary: Summary = await client.summary()
+    print(len(tasks), summary.agents_alive + summary.oldest_pending_ms)
+    renewed: Lease = await client.renew_lease("job", "a", 3, ttl=60)
+    await client.release_lease("job", "a", renewed.token)
+    await client.deregister("a")
+    moved: LeaderMoved = await client.move_leader("b", timeout=10)
+    saved: SnapshotSaved = await client.save_snapshot(Path("backup"))
+    print(moved.leader_node_id.upper(), moved.term + 1, saved.path.upper(), saved.size_bytes + 1)
+
+
 async def failures(client: AsyncAgentKeeperClient) -> int:
     try:
         await client.find()
@@ -214,6 +245,7 @@ async def main() -> None:
         await policies(client)
         await tasks(client, agent)
         await events(client)
+        await administration(client)
         print(await failures(client))
     async with AsyncAgentKeeperClient(endpoints=["a:1", "b:1"]) as several:
         await several.close()

@@ -1,5 +1,7 @@
 """A program that uses all of the sync face, for type checkers; nobody runs it."""
 
+from pathlib import Path
+
 from agentkeeper import (
     AgentHandle,
     AgentInfo,
@@ -12,13 +14,17 @@ from agentkeeper import (
     ClaimLost,
     ClientClosed,
     Compacted,
+    Election,
     ElectionState,
     EventStream,
+    Explanation,
     InvalidArgument,
+    LeaderMoved,
     Leadership,
     LeadershipLost,
     Lease,
     LeaseHandle,
+    LeaseInfo,
     LeaseLost,
     LossSignal,
     NotFound,
@@ -28,8 +34,10 @@ from agentkeeper import (
     Policy,
     PolicyEffect,
     Refused,
+    SnapshotSaved,
     StaleToken,
     Subscription,
+    Summary,
     Task,
     TaskHandle,
     TaskStatus,
@@ -174,6 +182,29 @@ def events(client: AgentKeeperClient) -> None:
         on_event(event)
 
 
+def administration(client: AgentKeeperClient) -> None:
+    agents: list[AgentInfo] = client.list_agents(
+        [AgentStatus.DEAD, "ALIVE"], name_prefix="web", tools=["browser"], limit=3, timeout=1
+    )
+    leases: list[LeaseInfo] = client.list_leases("job/", limit=10)
+    info: LeaseInfo = client.get_lease("job")
+    print(len(agents), info.lease.token + info.remaining_ms + info.waiting, len(leases))
+    groups: list[Election] = client.list_elections("east")
+    election: Election = client.get_election("east")
+    print(len(groups), election.state.term + election.candidates, election.candidate_agent_ids)
+    told: Explanation = client.explain_policy("agent:a", "call", "tool:t")
+    print(told.allowed, told.policy_id.upper(), [each.effect for each in told.matching])
+    tasks: list[Task] = client.list_tasks(type="work", claimed_by="a", limit=1)
+    summary: Summary = client.summary()
+    print(len(tasks), summary.agents_alive + summary.oldest_pending_ms)
+    renewed: Lease = client.renew_lease("job", "a", 3, ttl=60)
+    client.release_lease("job", "a", renewed.token)
+    client.deregister("a")
+    moved: LeaderMoved = client.move_leader("b", timeout=10)
+    saved: SnapshotSaved = client.save_snapshot(Path("backup"))
+    print(moved.leader_node_id.upper(), moved.term + 1, saved.path.upper(), saved.size_bytes + 1)
+
+
 def failures(client: AgentKeeperClient) -> int:
     try:
         client.find()
@@ -205,6 +236,7 @@ def main() -> None:
         policies(client)
         tasks(client, agent)
         events(client)
+        administration(client)
         print(failures(client))
     with AgentKeeperClient(endpoints=["a:1", "b:1"]) as several:
         several.close()

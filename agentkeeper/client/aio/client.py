@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import holding, leading
+from agentkeeper.client.aio.administration import AsyncAdministration
 from agentkeeper.client.aio.concurrency import (
     Callback,
     Handler,
@@ -42,7 +43,7 @@ from agentkeeper.types import ElectionState, WatchEvent, WatchGap
 DEFAULT_TIMEOUT_S = 30.0
 
 
-class AsyncAgentKeeperClient(AsyncOperations):
+class AsyncAgentKeeperClient(AsyncAdministration, AsyncOperations):
     """A client of one daemon or of a cluster of them.
 
     May be used from any number of threads and event loops at a time. What it does by itself

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import convert
 from agentkeeper.client.aio.concurrency import run
-from agentkeeper.client.core import Core
-from agentkeeper.client.runner import Runner
+from agentkeeper.client.aio.face import AsyncFace
 from agentkeeper.types import (
     AgentInfo,
     CheckResult,
@@ -17,16 +16,11 @@ from agentkeeper.types import (
     Policy,
     PolicyEffect,
     Task,
-    TaskStatus,
 )
 
 
-class AsyncOperations:
+class AsyncOperations(AsyncFace):
     """Agents looked up, elections, entitlements and tasks: one call, one answer."""
-
-    _core: Core
-    _runner: Runner
-    _timeout: float
 
     # ------------------------------------------------------------ registry
 
@@ -46,7 +40,9 @@ class AsyncOperations:
 
         The query ranks and never filters: agents that match nothing come last.
         """
-        return await run(self._runner, self._core.find(query, tools, limit, self._limit(timeout)))
+        return await run(
+            self._runner, self._core.queries.find(query, tools, limit, self._limit(timeout))
+        )
 
     # ------------------------------------------------------------ leases
 
@@ -58,7 +54,7 @@ class AsyncOperations:
         refuses lower ones.
         """
         return await run(
-            self._runner, self._core.verify_token(task_id, token, self._limit(timeout))
+            self._runner, self._core.queries.verify_token(task_id, token, self._limit(timeout))
         )
 
     # ------------------------------------------------------------ elections
@@ -105,20 +101,13 @@ class AsyncOperations:
         """Delete a policy. Raises NotFound."""
         await run(self._runner, self._core.delete_policy(id, self._limit(timeout)))
 
-    async def list_policies(
-        self, subject_prefix: str = "", *, timeout: float | None = None
-    ) -> list[Policy]:
-        """Return the policies whose subject begins with `subject_prefix`, by id."""
-        return await run(
-            self._runner, self._core.list_policies(subject_prefix, self._limit(timeout))
-        )
-
     async def check_policy(
         self, subject: str, action: str, resource: str, *, timeout: float | None = None
     ) -> CheckResult:
         """Ask whether `subject` may do `action` on `resource`. Without a match it may not."""
         return await run(
-            self._runner, self._core.check_policy(subject, action, resource, self._limit(timeout))
+            self._runner,
+            self._core.queries.check_policy(subject, action, resource, self._limit(timeout)),
         )
 
     # ------------------------------------------------------------ tasks
@@ -224,13 +213,4 @@ class AsyncOperations:
 
     async def get_task(self, task_id: str, *, timeout: float | None = None) -> Task:
         """Return a task. Raises NotFound."""
-        return await run(self._runner, self._core.get_task(task_id, self._limit(timeout)))
-
-    async def list_tasks(
-        self, status: TaskStatus | str | None = None, *, timeout: float | None = None
-    ) -> list[Task]:
-        """Return all tasks, or those of one status, by age."""
-        return await run(self._runner, self._core.list_tasks(status, self._limit(timeout)))
-
-    def _limit(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else timeout
+        return await run(self._runner, self._core.queries.get_task(task_id, self._limit(timeout)))

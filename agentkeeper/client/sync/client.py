@@ -24,6 +24,7 @@ from agentkeeper.client.grpc_transport import StreamTransport
 from agentkeeper.client.io_thread import IoThread
 from agentkeeper.client.presence import KeptAgent
 from agentkeeper.client.runner import Runner
+from agentkeeper.client.sync.administration import Administration
 from agentkeeper.client.sync.concurrency import (
     Callback,
     Handler,
@@ -43,7 +44,7 @@ from agentkeeper.types import ElectionState, WatchEvent, WatchGap
 DEFAULT_TIMEOUT_S = 30.0
 
 
-class AgentKeeperClient(Operations):
+class AgentKeeperClient(Administration, Operations):
     """A client of one daemon or of a cluster of them.
 
     May be used from any number of threads and event loops at a time. What it does by itself

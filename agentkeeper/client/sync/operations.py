@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import convert
-from agentkeeper.client.core import Core
-from agentkeeper.client.runner import Runner
 from agentkeeper.client.sync.concurrency import run
+from agentkeeper.client.sync.face import Face
 from agentkeeper.types import (
     AgentInfo,
     CheckResult,
@@ -18,16 +17,11 @@ from agentkeeper.types import (
     Policy,
     PolicyEffect,
     Task,
-    TaskStatus,
 )
 
 
-class Operations:
+class Operations(Face):
     """Agents looked up, elections, entitlements and tasks: one call, one answer."""
-
-    _core: Core
-    _runner: Runner
-    _timeout: float
 
     # ------------------------------------------------------------ registry
 
@@ -47,7 +41,7 @@ class Operations:
 
         The query ranks and never filters: agents that match nothing come last.
         """
-        return run(self._runner, self._core.find(query, tools, limit, self._limit(timeout)))
+        return run(self._runner, self._core.queries.find(query, tools, limit, self._limit(timeout)))
 
     # ------------------------------------------------------------ leases
 
@@ -58,7 +52,9 @@ class Operations:
         that must be written by one holder only remembers the highest token it has seen, and
         refuses lower ones.
         """
-        return run(self._runner, self._core.verify_token(task_id, token, self._limit(timeout)))
+        return run(
+            self._runner, self._core.queries.verify_token(task_id, token, self._limit(timeout))
+        )
 
     # ------------------------------------------------------------ elections
 
@@ -102,18 +98,13 @@ class Operations:
         """Delete a policy. Raises NotFound."""
         run(self._runner, self._core.delete_policy(id, self._limit(timeout)))
 
-    def list_policies(
-        self, subject_prefix: str = "", *, timeout: float | None = None
-    ) -> list[Policy]:
-        """Return the policies whose subject begins with `subject_prefix`, by id."""
-        return run(self._runner, self._core.list_policies(subject_prefix, self._limit(timeout)))
-
     def check_policy(
         self, subject: str, action: str, resource: str, *, timeout: float | None = None
     ) -> CheckResult:
         """Ask whether `subject` may do `action` on `resource`. Without a match it may not."""
         return run(
-            self._runner, self._core.check_policy(subject, action, resource, self._limit(timeout))
+            self._runner,
+            self._core.queries.check_policy(subject, action, resource, self._limit(timeout)),
         )
 
     # ------------------------------------------------------------ tasks
@@ -219,13 +210,4 @@ class Operations:
 
     def get_task(self, task_id: str, *, timeout: float | None = None) -> Task:
         """Return a task. Raises NotFound."""
-        return run(self._runner, self._core.get_task(task_id, self._limit(timeout)))
-
-    def list_tasks(
-        self, status: TaskStatus | str | None = None, *, timeout: float | None = None
-    ) -> list[Task]:
-        """Return all tasks, or those of one status, by age."""
-        return run(self._runner, self._core.list_tasks(status, self._limit(timeout)))
-
-    def _limit(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else timeout
+        return run(self._runner, self._core.queries.get_task(task_id, self._limit(timeout)))

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
-from agentkeeper.core import limits, registry
+from agentkeeper.core import limits, present
 from agentkeeper.core.records import Acquired, Done, Lease, Waiting
+from agentkeeper.core.refusals import not_found
+from agentkeeper.core.state import State
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.errors import CallError, outcome_unknown
+from agentkeeper.server.errors import CallError, outcome_unknown, refused
 from agentkeeper.server.replica import Replica, shutting_down
+from agentkeeper.server.services import pages
 from agentkeeper.server.services.fields import agent_id_of, answer, task_id_of
 from agentkeeper.server.services.method import Method, Unary
 
@@ -31,6 +34,8 @@ class LeaseService:
             Unary("RenewLease", pb.RenewLeaseRequest, self.renew_lease),
             Unary("ReleaseLease", pb.ReleaseLeaseRequest, self.release_lease),
             Unary("VerifyToken", pb.VerifyTokenRequest, self.verify_token),
+            Unary("GetLease", pb.GetLeaseRequest, self.get_lease),
+            Unary("ListLeases", pb.ListLeasesRequest, self.list_leases),
         ]
 
     async def acquire_lease(
@@ -54,7 +59,7 @@ class LeaseService:
             return pb.AcquireLeaseResponse(
                 acquired=acquired.acquired, lease=convert.lease(acquired.lease)
             )
-        held = self.replica.state.leases.get(body.task_id)
+        held = present.lease(self.replica.state, body.task_id)
         others = None if held is None else convert.lease(held._replace(token=0))
         return pb.AcquireLeaseResponse(acquired=False, lease=others)
 
@@ -81,15 +86,48 @@ class LeaseService:
         """Tell whether a token is that of the lease as it is now held."""
         task_id, token = task_id_of(request), _token(request)
         state = await self.replica.read(caller)
-        held = state.leases.get(task_id)
-        # What is due and not worked off yet counts as done, as it does for every command.
-        valid = (
-            held is not None
-            and held.token == token
-            and not state.expired(held.deadline_ms)
-            and not registry.doomed(state, held.holder)
+        held = present.lease(state, task_id)
+        return pb.VerifyTokenResponse(valid=held is not None and held.token == token)
+
+    async def get_lease(self, request: pb.GetLeaseRequest, caller: Caller) -> pb.GetLeaseResponse:
+        """Tell who holds a lease and who waits for it."""
+        task_id = task_id_of(request)
+        state = await self.replica.read(caller)
+        held = present.lease(state, task_id)
+        if held is None:
+            raise refused(not_found("lease", task_id))
+        line = present.line(state, task_id)
+        info = _info(state, held, len(line))
+        info.waiting_agent_ids.extend(line[: limits.NAMED_IN_ANSWERS])
+        return pb.GetLeaseResponse(lease=info)
+
+    async def list_leases(
+        self, request: pb.ListLeasesRequest, caller: Caller
+    ) -> pb.ListLeasesResponse:
+        """Held leases by task id, a page at a time."""
+        prefix = v.line(request.task_id_prefix, "task_id_prefix", limits.TASK_ID_BYTES, empty=True)
+        holder = v.line(
+            request.holder_agent_id, "holder_agent_id", limits.AGENT_ID_BYTES, empty=True
         )
-        return pb.VerifyTokenResponse(valid=valid)
+        limit = pages.limit_of(request.limit)
+        after = pages.key_in(request.page_token, prefix, limits.TASK_ID_BYTES)
+        state = await self.replica.read(caller)
+        if holder:
+            of_holder = state.leases_by_agent.of(holder)
+            found = iter([k for k, _ in of_holder if k.startswith(prefix) and k > after])
+        else:
+            found = state.leases.sorted_keys.beginning_with(prefix, after)
+
+        def show(task_id: str) -> pb.LeaseInfo | None:
+            held = present.lease(state, task_id)
+            if held is None or (holder and held.holder != holder):
+                return None
+            return _info(state, held, len(present.line(state, task_id)))
+
+        response = pb.ListLeasesResponse()
+        last = await pages.fill(response.leases, found, show, limit, self.replica.turns)
+        response.next_page_token = last or ""
+        return response
 
     async def _in_line(
         self, body: c.AcquireLease, caller: Caller, asked: Caller
@@ -144,6 +182,11 @@ class LeaseService:
             if isinstance(error, CallError):
                 raise outcome_unknown("the request may be in line still") from None
             raise
+
+
+def _info(state: State, held: Lease, waiting: int) -> pb.LeaseInfo:
+    remaining_ms = present.remaining_ms(state, held)
+    return pb.LeaseInfo(lease=convert.lease(held), remaining_ms=remaining_ms, waiting=waiting)
 
 
 def _waits(request: pb.AcquireLeaseRequest) -> bool:

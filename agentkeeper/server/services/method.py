@@ -33,11 +33,15 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One request, then encoded events for as long as the caller listens."""
+    """One request, then encoded events for as long as the caller listens.
+
+    One that takes nothing for `stalled_s` is cut; None where what it lacks costs nobody anything.
+    """
 
     name: str
     request_type: type[Message]
     handle: Callable[[Any, Caller], Awaitable[Subscription]]
+    stalled_s: float | None = None
 
 
 Method = Unary | Stream

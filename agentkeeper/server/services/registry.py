@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
-from agentkeeper.core import limits
+from agentkeeper.core import limits, present
 from agentkeeper.core.records import Agent, AgentStatus, Done, NameConflict, Registered
 from agentkeeper.core.refusals import not_found
 from agentkeeper.core.state import State
@@ -17,11 +18,11 @@ from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.errors import bad_field, refused, too_large
 from agentkeeper.server.replica import Replica
+from agentkeeper.server.services import pages
 from agentkeeper.server.services.fields import agent_id_of, answer
 from agentkeeper.server.services.method import Method, Stream, Subscription, Unary
 
-LIST_ENTRY_BYTES: Final = 8
-"""What an entry of a list takes beside itself, at most."""
+LIVE: Final = (AgentStatus.ALIVE, AgentStatus.UNREACHABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class RegistryService:
     """Handlers of agentkeeper.v1.RegistryService."""
 
     replica: Replica
+    _copying: asyncio.Semaphore = field(default_factory=pages.copying)
 
     def methods(self) -> list[Method]:
         """All methods of the service."""
@@ -37,6 +39,7 @@ class RegistryService:
             Unary("Heartbeat", pb.HeartbeatRequest, self.heartbeat),
             Unary("Deregister", pb.DeregisterRequest, self.deregister),
             Unary("GetAgent", pb.GetAgentRequest, self.get_agent),
+            Unary("ListAgents", pb.ListAgentsRequest, self.list_agents),
             Unary("Find", pb.FindRequest, self.find),
             Stream("Watch", pb.WatchRequest, self.watch),
         ]
@@ -67,10 +70,48 @@ class RegistryService:
     async def get_agent(self, request: pb.GetAgentRequest, caller: Caller) -> pb.GetAgentResponse:
         """Look one agent up."""
         agent_id = agent_id_of(request)
-        agent = (await self.replica.read(caller)).agents.get(agent_id)
+        state = await self.replica.read(caller)
+        stored = state.agents.get(agent_id)
+        agent = None if stored is None else present.agent(state, stored)
         if agent is None:
             raise refused(not_found("agent", agent_id))
         return pb.GetAgentResponse(agent=convert.agent(agent))
+
+    async def list_agents(
+        self, request: pb.ListAgentsRequest, caller: Caller
+    ) -> pb.ListAgentsResponse:
+        """Agents in order of registration, a page at a time."""
+        v.count(request.statuses, "statuses", limits.STATUSES)
+        statuses = frozenset(
+            v.choice(status, f"statuses[{i}]", AgentStatus)
+            for i, status in enumerate(request.statuses)
+        )
+        prefix = v.line(request.name_prefix, "name_prefix", limits.NAME_BYTES, empty=True)
+        tools = frozenset(v.lines(request.tools, "tools", limits.TOOLS, limits.NAME_BYTES))
+        limit = pages.limit_of(request.limit)
+        after = pages.order_in(request.page_token)
+        state = await self.replica.read(caller)
+
+        def show(copied: Agent) -> pb.AgentInfo | None:
+            if not copied.card.name.startswith(prefix):
+                return None
+            # As it is by now: time has gone on since the copy was made.
+            stored = state.agents.get(copied.agent_id)
+            agent = None if stored is None else present.agent(state, stored)
+            if agent is None or agent.status not in (statuses or LIVE):
+                return None
+            if tools and not tools.issubset(agent.card.tools):
+                return None
+            return convert.agent(agent)
+
+        response = pb.ListAgentsResponse()
+        async with self._copying:
+            await self.replica.turns.take()
+            found = pages.arrived_after(tuple(state.agents.values()), after)
+            last = await pages.fill(response.agents, found, show, limit, self.replica.turns)
+        if last is not None:
+            response.next_page_token = str(last.order)
+        return response
 
     async def find(self, request: pb.FindRequest, caller: Caller) -> pb.FindResponse:
         """Find ALIVE agents that have the tools; rank them by the query."""
@@ -87,7 +128,7 @@ class RegistryService:
             # Cards may be large, and many reads have their index at the same moment.
             await self.replica.turns.take()
             message = convert.agent(agent)
-            size += message.ByteSize() + LIST_ENTRY_BYTES
+            size += message.ByteSize() + pages.ENTRY_BYTES
             if size > limits.RESPONSE_BYTES:
                 raise too_large("ask for fewer with limit")
             response.agents.append(message)
@@ -105,11 +146,15 @@ class RegistryService:
         return Subscription(events, after)
 
     def _ranked(self, state: State, query: str, tools: frozenset[str], limit: int) -> list[Agent]:
+        def alive(agent_id: str) -> Agent | None:
+            stored = state.agents.get(agent_id)
+            agent = None if stored is None else present.agent(state, stored)
+            return agent if agent is not None and agent.status == AgentStatus.ALIVE else None
+
         def fits(agent_id: str) -> bool:
             if not tools <= state.tool_sets.get(agent_id, frozenset()):
                 return False
-            agent = state.agents.get(agent_id)
-            return agent is not None and agent.status == AgentStatus.ALIVE
+            return alive(agent_id) is not None
 
         ranked = [a for a, _ in self.replica.index.rank(query, fits, limit)] if query else []
         if len(ranked) < limit:
@@ -118,7 +163,7 @@ class RegistryService:
             taken = set(ranked)
             others = (a for a in state.tool_sets if a not in taken and fits(a))
             ranked.extend(islice(others, limit - len(ranked)))
-        return [agent for a in ranked if (agent := state.agents.get(a)) is not None]
+        return [agent for a in ranked if (agent := alive(a)) is not None]
 
 
 async def watch_from(

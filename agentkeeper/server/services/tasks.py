@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
-from agentkeeper.core import limits
+from agentkeeper.core import limits, present
 from agentkeeper.core.records import Done, Task, TaskStatus, Waiting
 from agentkeeper.core.refusals import not_found
-from agentkeeper.core.state import State
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.errors import CallError, bad_field, outcome_unknown, refused, too_large
+from agentkeeper.server.errors import CallError, outcome_unknown, refused
 from agentkeeper.server.replica import Replica, shutting_down
+from agentkeeper.server.services import pages
 from agentkeeper.server.services.fields import agent_id_of, answer, task_id_of
 from agentkeeper.server.services.method import Method, Unary
-
-LIST_SLICE: Final = 100
-"""Tasks that a listing converts before others get a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +25,7 @@ class TaskService:
     """Handlers of agentkeeper.v1.TaskService."""
 
     replica: Replica
+    _copying: asyncio.Semaphore = field(default_factory=pages.copying)
 
     def methods(self) -> list[Method]:
         """All methods of the service."""
@@ -144,7 +140,8 @@ class TaskService:
         """Look one task up."""
         task_id = task_id_of(request)
         state = await self.replica.read(caller)
-        task = state.tasks.get(task_id)
+        stored = state.tasks.get(task_id)
+        task = None if stored is None else present.task(state, stored)
         if task is None:
             raise refused(not_found("task", task_id))
         return pb.GetTaskResponse(task=convert.task(task, state))
@@ -154,37 +151,32 @@ class TaskService:
     ) -> pb.ListTasksResponse:
         """All tasks of a status by age, or a page of them."""
         status = v.choice(request.status, "status", (0, *TaskStatus))
+        type_ = v.line(request.type, "type", limits.NAME_BYTES, empty=True)
+        claimant = v.line(
+            request.claimed_by_agent_id, "claimed_by_agent_id", limits.AGENT_ID_BYTES, empty=True
+        )
         limit = v.number(request.limit, "limit", 0, limits.LIST_LIMIT_MAX)
-        token = request.page_token
-        if token and not (
-            token.isascii() and token.isdigit() and len(token) <= limits.PAGE_TOKEN_BYTES
-        ):
-            raise bad_field("page_token", "must be the next_page_token of an earlier answer")
+        after = pages.order_in(request.page_token)
         state = await self.replica.read(caller)
+
+        def show(copied: Task) -> pb.Task | None:
+            # As it is by now: time has gone on since the copy was made.
+            stored = state.tasks.get(copied.task_id)
+            task = None if stored is None else present.task(state, stored)
+            if task is None or status not in (0, task.status):
+                return None
+            if type_ not in ("", task.type) or claimant not in ("", task.claimed_by):
+                return None
+            return convert.task(task, state)
+
         response = pb.ListTasksResponse()
-        size = 0
-        for looked_at, task in enumerate(_tasks(state, status, int(token or 0))):
-            if looked_at % LIST_SLICE == LIST_SLICE - 1:
-                await asyncio.sleep(0)
-            message = convert.task(task, state)
-            size += message.ByteSize() + 8
-            full = size > limits.RESPONSE_BYTES
-            if full and not limit:
-                raise too_large("ask for pages with limit and page_token")
-            if response.tasks and limit and (full or len(response.tasks) == limit):
-                response.next_page_token = str(task.order - 1)
-                break
-            response.tasks.append(message)
+        async with self._copying:
+            await self.replica.turns.take()
+            found = pages.arrived_after(tuple(state.tasks.values()), after)
+            last = await pages.fill(response.tasks, found, show, limit, self.replica.turns)
+        if last is not None:
+            response.next_page_token = str(last.order)
         return response
-
-
-def _tasks(state: State, status: int, after_order: int) -> Iterator[Task]:
-    """Tasks by age, which is the order in which they are kept, as they are now."""
-    return (
-        task
-        for task in tuple(state.tasks.values())
-        if task.order > after_order and status in (0, task.status)
-    )
 
 
 def _claim_of(

@@ -16,7 +16,7 @@ METHODS = {
     method.path: method for method in vars(methods).values() if isinstance(method, methods.Method)
 }
 BY_NAME = {method.name: method for method in METHODS.values()}
-STREAMS = {methods.WATCH.path, methods.WATCH_ELECTION.path}
+STREAMS = {methods.WATCH.path, methods.WATCH_ELECTION.path, methods.SAVE_SNAPSHOT.path}
 THREADS = 32
 
 

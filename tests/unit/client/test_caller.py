@@ -304,7 +304,7 @@ async def test_all_pages_of_a_list_share_one_timeout():
     clock = asyncio.get_running_loop().time
     core = Core(transport, Endpoints(["a"], clock), clock)
     with pytest.raises(errors.Unavailable):
-        await core.list_tasks(None, 0.3)
+        await core.queries.list_tasks(None, "", "", None, 0.3)
     assert all(timeout_s <= 0.3 for _, _, timeout_s in transport.calls)
 
 

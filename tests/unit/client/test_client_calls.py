@@ -204,6 +204,17 @@ def test_tasks_are_listed_page_by_page(connect, daemons):
     assert [task.id for task in tasks] == ["t0", "t1", "t2"]
 
 
+def test_a_daemon_of_an_earlier_version_may_give_more_than_it_was_asked_for(connect, daemons):
+    daemon = daemons()
+    policies = [pb.Policy(id=f"p{i}", effect=pb.POLICY_EFFECT_ALLOW) for i in range(1_200)]
+    tasks = [pb.Task(id=f"t{i}") for i in range(1_200)]
+    daemon.answers["ListPolicies"] = lambda r, c: pb.ListPoliciesResponse(policies=policies)
+    daemon.answers["ListTasks"] = lambda r, c: pb.ListTasksResponse(tasks=tasks)
+    client = connect(daemon.address)
+    assert [policy.id for policy in client.list_policies()] == [p.id for p in policies]
+    assert [task.id for task in client.list_tasks(limit=3)] == ["t0", "t1", "t2"]
+
+
 def test_agents_heartbeat_and_stop_when_dead(connect, daemons):
     daemon = daemons()
     daemon.answers["Register"] = lambda r, c: pb.RegisterResponse(agent_id="a")

@@ -47,7 +47,10 @@ BODIES = [
     c.Withdraw("s", 3, 77),
     c.Takeover(3_000),
     c.Announce("a", "10.0.0.1:7070", "0.2.0", 1),
+    c.RaiseVersion(2),
 ]
+SINCE = {c.RaiseVersion: 2}
+"""Encodings that the commands came with; all others with the first."""
 RESULTS = [
     r.Registered("ann"),
     LEASE,
@@ -62,6 +65,10 @@ RESULTS = [
 ]
 
 
+def bodies(encoding):
+    return [body for body in BODIES if SINCE.get(type(body), 1) <= encoding]
+
+
 def command(body):
     return c.Command("alice", "s", 3, 2, body, 77)
 
@@ -74,7 +81,7 @@ def golden(name):
     return json.loads((GOLDEN / f"{name}.json").read_text())
 
 
-def fields():
+def fields(encoding):
     """Names of the fields of each record, in order: a swap of two may leave the bytes alone."""
     kinds = {
         c.Command,
@@ -87,20 +94,22 @@ def fields():
         r.Event,
         r.Answer,
     }
-    kinds |= {type(each) for each in [*BODIES, *RESULTS]}
+    kinds |= {type(each) for each in [*bodies(encoding), *RESULTS]}
     return {kind.__name__: list(kind._fields) for kind in sorted(kinds, key=lambda k: k.__name__)}
 
 
-def encoded():
+def encoded(encoding):
     """Hex of everything that is logged, forwarded, or kept as an answer, and the fields in it."""
-    commands = [command(body) for body in BODIES]
+    commands = [command(body) for body in bodies(encoding)]
     batches = {type(x.body).__name__: c.Batch(1_000, WALL, (x,)) for x in commands}
     batches["empty"] = c.Batch(0, 0, ())
     batches["all"] = c.Batch(2**53 - 1, WALL, tuple(commands))
     return {
-        "fields": fields(),
-        "batches": {name: codec.pack_batch(batch).hex() for name, batch in batches.items()},
-        "forwarded": codec.pack_commands(commands).hex(),
+        "fields": fields(encoding),
+        "batches": {
+            name: codec.pack_batch(batch, encoding).hex() for name, batch in batches.items()
+        },
+        "forwarded": codec.pack_commands(commands, encoding).hex(),
         "answers": {
             type(result).__name__: codec.pack(codec.answer_row(answer(result))).hex()
             for result in RESULTS
@@ -108,7 +117,7 @@ def encoded():
     }  # fmt: skip
 
 
-def rich_story():
+def rich_story(version=1):
     """A state with something in every table, some of it about to happen."""
     story = Story().agent("ann", "bob", ttl=50_000).agent("cyd", ttl=10**9, tools=("gpu",))
     story.agent("dead").do(c.Deregister("dead"))
@@ -135,15 +144,17 @@ def rich_story():
     story.do(c.Register("eve", CARD, 30_000, 0), session="sb", number=5)
     story.do(c.Register("eve", card(), 30_000, 0), session="sb", number=6)
     story.do(c.Announce("a", "10.0.0.1:7070", "0.2.0", 1))
+    if version > 1:
+        story.do(c.RaiseVersion(version))
     return story
 
 
 def write():
     """Write the files of the present encoding. For a new encoding only, beside the old files."""
-    state = rich_story().state
+    state = rich_story(codec.ENCODING).state
     snapshot = b"".join(pack_snapshot(capture(state, 42))).hex()
     for name, content in [
-        (f"commands-{codec.ENCODING}", encoded()),
+        (f"commands-{codec.ENCODING}", encoded(codec.ENCODING)),
         (f"snapshot-{codec.ENCODING}", {"digest": state.digest(), "snapshot": snapshot}),
     ]:
         path = GOLDEN / f"{name}.json"

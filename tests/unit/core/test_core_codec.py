@@ -1,7 +1,7 @@
 """Bytes: fixed for each encoding, read back into the same values, refused if unknown."""
 
 import pytest
-from core_samples import BODIES, RESULTS, answer, command, encoded, golden
+from core_samples import BODIES, RESULTS, answer, bodies, command, encoded, golden
 from core_story import WALL
 
 from agentkeeper.core import codec
@@ -9,6 +9,7 @@ from agentkeeper.core import commands as c
 from agentkeeper.core import records as r
 from agentkeeper.core.codec import ENCODING, UnknownEncodingError
 
+ENCODINGS = range(1, ENCODING + 1)
 CHANGED = "bytes of encoding {} changed: logs on disk hold them. Raise ENCODING and keep reading it"
 
 
@@ -19,31 +20,38 @@ def test_there_is_a_sample_of_every_command_and_result():
     assert set(codec.RESULT_CODES.values()) == set(r.Result.__args__)
 
 
-def test_bytes_are_those_of_the_golden_file():
-    assert encoded() == golden(f"commands-{ENCODING}"), CHANGED.format(ENCODING)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_bytes_are_those_of_the_golden_file(encoding):
+    assert encoded(encoding) == golden(f"commands-{encoding}"), CHANGED.format(encoding)
 
 
-@pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
-def test_golden_batches_are_read_as_what_was_written(body):
-    data = bytes.fromhex(golden("commands-1")["batches"][type(body).__name__])
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [(encoding, body) for encoding in ENCODINGS for body in bodies(encoding)],
+    ids=lambda it: str(it) if isinstance(it, int) else type(it).__name__,
+)
+def test_golden_batches_are_read_as_what_was_written(encoding, body):
+    data = bytes.fromhex(golden(f"commands-{encoding}")["batches"][type(body).__name__])
     batch = codec.unpack_batch(data)
     assert batch == c.Batch(1_000, WALL, (command(body),))
     assert type(batch.commands[0].body) is type(body)
 
 
-def test_nested_records_come_back_as_records():
-    data = bytes.fromhex(golden("commands-1")["forwarded"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_nested_records_come_back_as_records(encoding):
+    data = bytes.fromhex(golden(f"commands-{encoding}")["forwarded"])
     commands = codec.unpack_commands(data)
-    assert commands == tuple(map(command, BODIES))
+    assert commands == tuple(map(command, bodies(encoding)))
     card = commands[0].body.card
     assert isinstance(card, r.Card)
     assert isinstance(card.capabilities[0], r.Capability)
     assert isinstance(commands[8].body.policy, r.Policy)
 
 
+@pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("result", RESULTS, ids=lambda result: type(result).__name__)
-def test_answers_come_back_as_what_they_were(result):
-    data = bytes.fromhex(golden("commands-1")["answers"][type(result).__name__])
+def test_answers_come_back_as_what_they_were(encoding, result):
+    data = bytes.fromhex(golden(f"commands-{encoding}")["answers"][type(result).__name__])
     thawed = codec.thaw_answer(codec.unpack(data))
     assert thawed == answer(result)
     assert type(thawed.result) is type(result)

@@ -8,7 +8,7 @@ from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.dispatch import Dispatcher
-from agentkeeper.server.errors import CallError
+from agentkeeper.server.errors import CallError, unavailable
 
 from .desk import Desk, request
 from .helpers import settle
@@ -35,7 +35,7 @@ async def test_what_is_no_unary_method(name: str) -> None:
     assert (error.code, error.reason, error.field) == ("UNIMPLEMENTED", "no_such_method", "method")
     assert error.definite
     assert len(error.message) < 100
-    desk.dispatcher.count(name)
+    desk.dispatcher.count(name, unavailable("not even tried"))
     assert set(desk.counted) <= {"Follow"}, "a name of the caller's is no label"
 
 

@@ -312,7 +312,7 @@ async def test_foreign_batches_are_dropped_by_who_does_not_lead() -> None:
     assert around.batches == []
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x92\x02\x90", b"\x92\x01\x91\x01", b"\x01"])
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x92\x03\x90", b"\x92\x01\x91\x01", b"\x01"])
 async def test_foreign_batches_that_cannot_be_read_are_dropped(data: bytes) -> None:
     around = Around()
     around.proposer.lead()

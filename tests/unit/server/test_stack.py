@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from agentkeeper.consensus.port import EngineStatus, Listener, Outcome, PeerStatus, Role
+from agentkeeper.consensus.port import EngineStatus, Listener, Outcome, PeerStatus, Role, Transfer
 from agentkeeper.core import limits
 from agentkeeper.core.codec import pack_batch, unpack_batch
 from agentkeeper.core.commands import Command, Register
@@ -65,7 +65,9 @@ class Engine:
     def save_snapshot(self, index: int, snapshot: Iterable[bytes]) -> None:
         pass
 
-    def transfer_leadership(self) -> None:
+    def transfer_leadership(
+        self, to: str | None = None, on_ended: Callable[[Transfer], None] | None = None
+    ) -> None:
         pass
 
     def status(self) -> EngineStatus:
@@ -116,9 +118,9 @@ async def test_replicas_that_agree_compare_and_go_on(monkeypatch: pytest.MonkeyP
         await settle()
     assert not cluster.failures
     assert not [entry for entry in logs if entry["log_level"] == "error"]
-    theirs = cluster.stacks["a"]._digests._theirs
+    theirs = cluster.stacks["a"].digests._theirs
     assert all(len(theirs[other]) >= 2 for other in "bc")
-    assert theirs["b"] == theirs["c"] == cluster.stacks["a"]._digests._own
+    assert theirs["b"] == theirs["c"] == cluster.stacks["a"].digests._own
 
 
 @pytest.mark.parametrize("odd", ["a", "c"])
@@ -160,7 +162,7 @@ async def test_digests_outlive_a_missing_link_but_not_a_restored_snapshot(
     for _ in range(5):
         await cluster.write("a")
     await settle()
-    digests = {name: stack._digests for name, stack in cluster.stacks.items()}
+    digests = {name: stack.digests for name, stack in cluster.stacks.items()}
     assert digests["a"]._theirs["b"] == digests["c"]._own != {}
     assert digests["a"]._theirs["c"] == {}
     cluster.engines["c"].linked = True
