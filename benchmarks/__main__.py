@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import click
 from rich.console import Console
@@ -12,8 +13,8 @@ from benchmarks import cycles, engine, failover, many_agents, registry, restart,
 from benchmarks.figures import Row
 
 PARTS = ("cycles", "engine", "failover", "registry", "agents", "restart")
-LONG_PARTS = ("steadiness",)
-"""Measured only when asked for."""
+ASKED_FOR = ("dashboard", "steadiness")
+"""Parts that are left out by default: one needs a browser, the other takes long."""
 
 
 @click.command()
@@ -27,8 +28,8 @@ LONG_PARTS = ("steadiness",)
 @click.option(
     "--only",
     multiple=True,
-    type=click.Choice(PARTS + LONG_PARTS),
-    help="Parts; by default all but steadiness, which takes long.",
+    type=click.Choice(PARTS + ASKED_FOR),
+    help=f"Parts; by default all but {' and '.join(ASKED_FOR)}.",
 )
 @click.option("--quick", is_flag=True, help="Small numbers all over: shows that it works.")
 def main(
@@ -53,27 +54,32 @@ def main(
         numbers = [int(number) for number in callers.split(",")]
         for table in cycles.tables(cycles.measure(replicas, seconds, rounds, numbers)):
             console.print(table)
-    rows: list[Row] = []
-    if "engine" in parts:
-        rows += engine.measure(rounds, 100 if quick else 1000, seconds)
-        rows += engine.reconcile(1 if quick else rounds)
-        rows += engine.catch_up(10_000 if quick else 1_000_000)
-    if "failover" in parts and replicas > 2:
-        rows += failover.measure(replicas, failovers)
-    if "registry" in parts:
-        rows += registry.measure(replicas, agents)
-    if "agents" in parts:
-        rows += many_agents.measure(replicas, agents)
-    if "restart" in parts:
-        rows += restart.measure(10 * agents, 10 * agents)
-    if "steadiness" in parts:
-        rows += steadiness.measure(replicas, minutes)
+    measures: dict[str, Callable[[], list[Row]]] = {
+        "engine": lambda: [
+            *engine.measure(rounds, 100 if quick else 1000, seconds),
+            *engine.reconcile(1 if quick else rounds),
+            *engine.catch_up(10_000 if quick else 1_000_000),
+        ],
+        "failover": lambda: failover.measure(replicas, failovers) if replicas > 2 else [],
+        "registry": lambda: registry.measure(replicas, agents),
+        "agents": lambda: many_agents.measure(replicas, agents),
+        "restart": lambda: restart.measure(10 * agents, 10 * agents),
+        "dashboard": lambda: _dashboard(agents),
+        "steadiness": lambda: steadiness.measure(replicas, minutes),
+    }
+    rows = [row for part, measure in measures.items() if part in parts for row in measure()]
     if rows:
         table = Table("figure", "measured")
         for row in rows:
             table.add_row(*row)
         console.print(table)
     console.print(f"{replicas} replicas; measured in {time.monotonic() - began:.0f} s")
+
+
+def _dashboard(agents: int) -> list[Row]:
+    from benchmarks import dashboard  # noqa: PLC0415  # the only part that needs a browser
+
+    return dashboard.measure(agents)
 
 
 if __name__ == "__main__":

@@ -2,53 +2,96 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Final
 
 from aiohttp import web
 
+from agentkeeper.server.http.api import Api
+from agentkeeper.server.http.guard import CONNECTIONS, HEAD_S, Guard, Refusal
+from agentkeeper.server.http.live import Live
+from agentkeeper.server.http.pages import Pages
+from agentkeeper.server.http.plain import Json
+from agentkeeper.server.http.pulse import Pulse
 from agentkeeper.server.metrics import Metrics
+from agentkeeper.server.stack import Stack
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-BODY_BYTES_MAX = 8_190
-PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'", "Cache-Control": "no-store"}
-FRONT_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="refresh" content="5">
-<title>AgentKeeper</title>
-<h1>AgentKeeper</h1>
-<p>Agents alive: {agents}</p>
-<p>Leases active: {leases}</p>
-</html>
-"""
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+BODY_BYTES_MAX: Final = 8_190
+SWEEP_S: Final = 1.0
+STOP_S: Final = 1.0
 
 
 class HttpServer:
-    """Serves `/healthz`, `/readyz` and `/metrics`. `not_ready_reason` is empty when ready."""
+    """Serves `/healthz`, `/readyz`, `/metrics`, and the dashboard with what it asks for.
 
-    def __init__(self, metrics: Metrics, not_ready_reason: Callable[[], Awaitable[str]]) -> None:
+    `not_ready_reason` is empty when ready.
+    """
+
+    def __init__(
+        self, stack: Stack, metrics: Metrics, not_ready_reason: Callable[[], Awaitable[str]]
+    ) -> None:
         self._metrics = metrics
         self._not_ready_reason = not_ready_reason
-        app = web.Application(client_max_size=BODY_BYTES_MAX)
-        app.router.add_get("/", self._front_page)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._render_metrics)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        api = Api(stack.replica, stack.services())
+        self._pulse = Pulse(api, stack.machine, self._figures)
+        self._live = Live(stack.replica, self._pulse)
+        self._guard = Guard(lambda: [r.endpoint for r in stack.machine.state.replicas.values()])
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[self._guard.middleware])
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._render_metrics),
+                web.get("/api/live", self._live.serve, allow_head=False),
+                *api.routes(),
+                *Pages(metrics).routes(),
+            ]
+        )
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            handler_cancellation=True,
+            keepalive_timeout=HEAD_S,
+            shutdown_timeout=STOP_S,
+        )
+        self._listening: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises `OSError` if the address can't be had."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, shutdown_timeout=1.0).start()
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(self._accept, host, port)
+        self._tasks = [loop.create_task(self._pulse.run()), loop.create_task(self._sweep())]
 
     async def stop(self) -> None:
         """Close."""
+        for task in self._tasks:
+            task.cancel()
+        self._live.end()
+        if self._listening is not None:
+            self._listening.close()
         await self._runner.cleanup()
 
-    async def _front_page(self, request: web.Request) -> web.Response:
-        agents, leases = self._metrics.summary()
-        page = FRONT_PAGE.format(agents=agents, leases=leases)
-        return web.Response(text=page, content_type="text/html", headers=PAGE_HEADERS)
+    def _accept(self) -> asyncio.Protocol:
+        server = self._runner.server
+        assert server is not None
+        return server() if len(server.connections) < CONNECTIONS else Refusal()
+
+    async def _sweep(self) -> None:
+        server = self._runner.server
+        assert server is not None
+        while True:
+            open_ones = [c.transport for c in server.connections if c.transport is not None]
+            self._guard.sweep(open_ones, asyncio.get_running_loop().time())
+            await asyncio.sleep(SWEEP_S)
+
+    def _figures(self) -> Json:
+        return asdict(self._metrics.live())
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok")
@@ -58,4 +101,6 @@ class HttpServer:
         return web.Response(text=reason or "ok", status=503 if reason else 200)
 
     async def _render_metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.render(), headers={"Content-Type": METRICS_TYPE})
+        return web.Response(
+            body=await self._metrics.render(), headers={"Content-Type": METRICS_TYPE}
+        )
