@@ -23,11 +23,13 @@ check-fast: $(STAMP)  ## style, types, directions of import, generated code: sec
 	PATH="$(BIN):$$PATH" bash proto/generate.sh --check
 	$(BIN)/python tools/make_sync.py --check
 	$(BIN)/python tools/reference.py --check
+	$(BIN)/python tools/cli_reference.py --check
 
 generate: $(STAMP)  ## the protocol's code, the sync face of the SDK, the reference
 	PATH="$(BIN):$$PATH" bash proto/generate.sh
 	$(BIN)/python tools/make_sync.py
 	$(BIN)/python tools/reference.py
+	$(BIN)/python tools/cli_reference.py
 
 containers: $(STAMP)  ## the compose files and the image on a Docker engine: builds, kills, cuts, upgrades
 	$(BIN)/pytest tests/containers

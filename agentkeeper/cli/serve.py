@@ -14,8 +14,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from agentkeeper.cli import variables
+
 PREFIX: Final = "AGENTKEEPER_"
-_OF_CLIENTS: Final = frozenset({"AGENTKEEPER_BIN", "AGENTKEEPER_ENDPOINTS"})
+_OF_CLIENTS: Final = variables.OF_CLIENTS
 _BY_KUBERNETES: Final = re.compile(r"AGENTKEEPER(_[A-Z0-9_]+)?_(SERVICE|PORT)(_.*)?")
 """Kubernetes sets these in every container beside a Service named agentkeeper."""
 

@@ -2,49 +2,84 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from agentkeeper.client.endpoints import parse_endpoint
+from agentkeeper import AgentKeeperError
+from agentkeeper.cli.output import Column, Output, duration
+from agentkeeper.client import AgentKeeperClient
 from agentkeeper.client.status import leader_among, replica_statuses
-from agentkeeper.types import ReplicaStatus
+from agentkeeper.types import ReplicaStatus, ReplicaView, ReplicaVitals
 
 PROBE_TIMEOUT_S = 2.0
-NUMBERS = ("term", "commit_index", "applied_index", "lag")
+
+Row = dict[str, Any]
+Statuses = Mapping[str, ReplicaStatus | None]
 
 
-def show(endpoints: str, output: str) -> bool:
-    """Print the replicas' status as a table or JSON; returns whether the cluster serves."""
-    try:
-        addresses = [parse_endpoint(part) for part in endpoints.split(",") if part.strip()]
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--endpoints") from None
-    if not addresses:
-        raise click.BadParameter("names no endpoint", param_hint="--endpoints")
-    statuses = replica_statuses(addresses, PROBE_TIMEOUT_S)
-    rows = [describe(address, known, statuses) for address, known in statuses.items()]
+def _number(name: str) -> Column:
+    heading = name.removesuffix("_index").replace("_", " ").upper()
+    return Column(heading, lambda row: row.get(name), right=True)
+
+
+def _state(row: Row) -> str:
+    if not row["reachable"]:
+        return "unreachable"
+    state = row["not_ready_reason"] or "ready"
+    heard_ms = row["heard_ms"]
+    return state if heard_ms is None else f"{state}, as heard {duration(heard_ms / 1000)} ago"
+
+
+STATUS_COLUMNS = (
+    Column("ENDPOINT", lambda row: row["endpoint"]),
+    Column("REPLICA", lambda row: row.get("replica")),
+    Column("ROLE", lambda row: row.get("role")),
+    *(_number(name) for name in ("term", "commit_index", "applied_index", "lag")),
+    Column("VERSION", lambda row: row.get("version")),
+    Column("STATE", _state),
+)
+HEALTH_COLUMNS = (
+    Column("ENDPOINT", lambda row: row["endpoint"]),
+    Column("HEALTHY", lambda row: row["healthy"]),
+    Column("TOOK", lambda row: f"{row['took_ms']:.1f} ms", right=True),
+    Column("REASON", lambda row: row["reason"]),
+)
+
+
+def show_status(endpoints: Sequence[str], show: Output) -> bool:
+    """Print the replicas' status; returns whether the cluster serves."""
+    statuses = replica_statuses(endpoints, PROBE_TIMEOUT_S)
+    rows = status_rows(statuses)
     serving = is_serving(statuses)
-    if output == "json":
-        click.echo(json.dumps({"serving": serving, "replicas": rows}, indent=2))
+    if show.is_table:
+        show.rows(rows, STATUS_COLUMNS)
     else:
-        Console(highlight=False, soft_wrap=True).print(_table(rows))
+        show.data({"serving": serving, "replicas": rows})
     return serving
 
 
-def is_serving(statuses: dict[str, ReplicaStatus | None]) -> bool:
+def is_serving(statuses: Statuses) -> bool:
     """Whether some replica that answered has a leader and a majority behind it."""
     return any(known is not None and not known.not_ready_reason for known in statuses.values())
 
 
-def describe(
-    address: str, known: ReplicaStatus | None, statuses: dict[str, ReplicaStatus | None]
-) -> dict[str, Any]:
+def status_rows(statuses: Statuses) -> list[Row]:
+    """Return what there is to say about each endpoint, then about replicas behind none of them."""
+    rows = [describe(address, known, statuses) for address, known in statuses.items()]
+    answered = [known for known in statuses.values() if known is not None]
+    seen = {known.node_id for known in answered}
+    silent = [address for address, known in statuses.items() if known is None]
+    rows.extend(
+        _hearsay(view, statuses)
+        for view in _latest_views(answered)
+        if view.node_id not in seen and view.endpoint not in silent
+    )
+    return rows
+
+
+def describe(address: str, known: ReplicaStatus | None, statuses: Statuses) -> Row:
     """Return what there is to say about one endpoint; lag counts log entries not yet applied."""
     if known is None:
         return {"endpoint": address, "reachable": False}
@@ -56,38 +91,83 @@ def describe(
         "term": known.term,
         "commit_index": known.commit_index,
         "applied_index": known.applied_index,
-        "lag": max(0, _newest_commit_index(list(statuses.values())) - known.applied_index),
+        "lag": _lag(known, statuses),
         "leader": known.leader_node_id or None,
         "not_ready_reason": known.not_ready_reason or None,
         "version": known.version,
+        "cluster_version": known.cluster_version,
+        "uptime_ms": known.uptime_ms,
+        "digest": known.digest,
+        "heard_ms": None,
     }
 
 
-def _newest_commit_index(statuses: Sequence[ReplicaStatus | None]) -> int:
-    """Return the leader's commit index, or the highest known where the leader is not."""
-    leader = leader_among(statuses)
-    if leader is not None:
-        return leader.commit_index
-    return max((known.commit_index for known in statuses if known is not None), default=0)
+def _hearsay(view: ReplicaView, statuses: Statuses) -> Row:
+    """What others last heard of a replica that was not asked itself."""
+    vitals = view.vitals
+    row = {"endpoint": view.endpoint or None, "reachable": False, "replica": view.node_id}
+    if vitals is None:
+        return row
+    return {
+        **row,
+        "reachable": view.connected,
+        "role": vitals.role.value.lower(),
+        "term": vitals.term,
+        "commit_index": vitals.commit_index,
+        "applied_index": vitals.applied_index,
+        "lag": _lag(vitals, statuses),
+        "leader": None,
+        "not_ready_reason": vitals.not_ready_reason or None,
+        "version": vitals.version,
+        "cluster_version": None,
+        "uptime_ms": None,
+        "digest": None,
+        "heard_ms": vitals.age_ms,
+    }
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("endpoint", "replica", "role"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("term", "commit", "applied", "lag"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("state")
-    for row in rows:
-        if not row["reachable"]:
-            table.add_row(row["endpoint"], *["-"] * 6, "unreachable", style="red")
-            continue
-        table.add_row(
-            row["endpoint"],
-            row["replica"] or "-",
-            row["role"],
-            *(str(row[number]) for number in NUMBERS),
-            row["not_ready_reason"] or "ready",
-            style="bold green" if row["role"] == "leader" else "",
-        )
-    return table
+def _latest_views(answered: Iterable[ReplicaStatus]) -> list[ReplicaView]:
+    """Each replica as the one that heard of it last sees it."""
+    latest: dict[str, ReplicaView] = {}
+    for status in answered:
+        for view in status.replicas:
+            held = latest.get(view.node_id)
+            if held is None or _age_ms(view) < _age_ms(held):
+                latest[view.node_id] = view
+    return [latest[node_id] for node_id in sorted(latest)]
+
+
+def _age_ms(view: ReplicaView) -> float:
+    return float("inf") if view.vitals is None else view.vitals.age_ms
+
+
+def _lag(known: ReplicaStatus | ReplicaVitals, statuses: Statuses) -> int:
+    """Entries up to the leader's commit index, or the highest known, that are not yet applied."""
+    leader = leader_among(list(statuses.values()))
+    indexes = [other.commit_index for other in statuses.values() if other is not None]
+    newest = leader.commit_index if leader is not None else max(indexes)
+    return max(0, newest - known.applied_index)
+
+
+def show_health(endpoints: Sequence[str], timeout_s: float, show: Output) -> bool:
+    """Print whether each endpoint serves a linearizable read; returns whether all do."""
+    with ThreadPoolExecutor(len(endpoints), "agentkeeper-health") as pool:
+        rows = list(pool.map(lambda endpoint: _health(endpoint, timeout_s), endpoints))
+    healthy = all(row["healthy"] for row in rows)
+    if show.is_table:
+        show.rows(rows, HEALTH_COLUMNS)
+    else:
+        show.data({"healthy": healthy, "endpoints": rows})
+    return healthy
+
+
+def _health(endpoint: str, timeout_s: float) -> Row:
+    begin_s = time.monotonic()
+    reason = ""
+    try:
+        with AgentKeeperClient(endpoints=[endpoint], timeout=timeout_s) as client:
+            client.check_policy("health", "read", "cluster")
+    except AgentKeeperError as error:
+        reason = error.details() or error.code().name.lower()
+    took_ms = (time.monotonic() - begin_s) * 1000
+    return {"endpoint": endpoint, "healthy": not reason, "took_ms": took_ms, "reason": reason}

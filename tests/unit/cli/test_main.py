@@ -38,6 +38,14 @@ def test_the_daemons_variables_mean_nothing_to_other_commands():
     assert result.exit_code == 0
 
 
+def test_a_daemon_may_be_run_by_a_client_command(served):
+    """As in `agentkeeper lock NAME -- agentkeeper serve`, whose variables are not the daemon's."""
+    variables = dict.fromkeys(("AGENTKEEPER_TOKEN", "AGENTKEEPER_TASK", "AGENTKEEPER_TERM"), "1")
+    assert run("serve", **variables).exit_code == 0
+    assert len(served) == 1
+    assert run("serve", AGENTKEEPER_TOKENS="1").exit_code == 2
+
+
 def test_a_file_may_say_numbers_and_tables(served, tmp_path):
     file = tmp_path / "agentkeeper.toml"
     file.write_text(

@@ -1,0 +1,181 @@
+"""`agentkeeper agent`: who is there, and who can do what."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agentkeeper.cli import variables
+from agentkeeper.cli.connection import AGENT_IDS, with_client
+from agentkeeper.cli.exits import Code
+from agentkeeper.cli.output import Column, Output, ago, with_output
+from agentkeeper.cli.parameters import Word
+from agentkeeper.cli.running import grace_option, require_executable, run_while_held
+
+if TYPE_CHECKING:
+    from agentkeeper import AgentKeeperClient
+    from agentkeeper.types import AgentInfo
+
+STATUSES = ("ALIVE", "UNREACHABLE", "DEAD")
+CONFLICTS = ("coexist", "replace", "reject")
+
+COLUMNS = (
+    Column("AGENT ID", lambda agent: agent.agent_id),
+    Column("NAME", lambda agent: agent.card.name),
+    Column("STATUS", lambda agent: agent.status),
+    Column("HEARTBEAT", lambda agent: ago(agent.last_heartbeat_at)),
+    Column("TTL", lambda agent: f"{agent.ttl_seconds} s", right=True),
+    Column("TOOLS", lambda agent: agent.card.tools),
+    Column("VERSION", lambda agent: agent.card.version),
+)
+
+
+@click.group()
+def agent() -> None:
+    """Agents: who is there, and who can do what."""
+
+
+@agent.command("list")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=Word(STATUSES),
+    help="Of these only; may be repeated.  [default: ALIVE and UNREACHABLE]",
+)
+@click.option("--all", "everyone", is_flag=True, help="DEAD ones too, while they are remembered.")
+@click.option("--name", "name_prefix", default="", metavar="PREFIX", help="Names that begin so.")
+@click.option("--tool", "tools", multiple=True, help="Having this tool; may be repeated.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many.  [default: all]")
+@with_client
+@with_output
+def list_agents(
+    *,
+    client: AgentKeeperClient,
+    show: Output,
+    statuses: Sequence[str],
+    everyone: bool,
+    name_prefix: str,
+    tools: Sequence[str],
+    limit: int | None,
+) -> None:
+    """List agents in order of registration."""
+    wanted = STATUSES if everyone else statuses
+    found = client.list_agents(
+        statuses=wanted or None, name_prefix=name_prefix, tools=tools or None, limit=limit
+    )
+    show.rows(found, COLUMNS)
+
+
+@agent.command("get")
+@click.argument("agent_id", shell_complete=AGENT_IDS)
+@with_client
+@with_output
+def get(client: AgentKeeperClient, show: Output, agent_id: str) -> None:
+    """Show one agent."""
+    show.one(client.get_agent(agent_id))
+
+
+@agent.command("find")
+@click.argument("query", nargs=-1)
+@click.option("--tool", "tools", multiple=True, help="Having this tool; may be repeated.")
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True)
+@with_client
+@with_output
+def find(
+    client: AgentKeeperClient, show: Output, query: Sequence[str], tools: Sequence[str], limit: int
+) -> None:
+    """Find ALIVE agents by what they say they can do, best first.
+
+    The words of QUERY rank and never filter; --tool filters. Exits with 1 if there is none.
+    """
+    found: list[AgentInfo] = client.find(" ".join(query), list(tools) or None, limit)
+    show.rows(found, COLUMNS)
+    if not found:
+        sys.exit(Code.NO)
+
+
+@agent.command("register")
+@click.argument("name")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
+@click.option("--description", default="", help="What it does, in words: found by `agent find`.")
+@click.option("--agent-version", default="", help="Its own version.")
+@click.option("--tool", "tools", multiple=True, help="A tool it has; may be repeated.")
+@click.option("--meta", "pairs", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
+@click.option("--ttl", type=click.IntRange(min=1), default=30, show_default=True, metavar="SECONDS")
+@click.option(
+    "--on-name-conflict", type=click.Choice(CONFLICTS), default="coexist", show_default=True
+)
+@click.option(
+    "--keep-alive", is_flag=True, help="Stay and send heartbeats; deregister when interrupted."
+)
+@grace_option
+@with_client
+@with_output
+def register(
+    *,
+    client: AgentKeeperClient,
+    show: Output,
+    name: str,
+    command: Sequence[str],
+    description: str,
+    agent_version: str,
+    tools: Sequence[str],
+    pairs: Sequence[str],
+    ttl: int,
+    on_name_conflict: Any,
+    keep_alive: bool,
+    grace_s: float,
+) -> None:
+    """Register an agent.
+
+    By itself it prints the id and leaves; nothing keeps the agent alive then. With --keep-alive it
+    stays until interrupted. With a COMMAND it runs that as the agent, whose id is in
+    AGENTKEEPER_AGENT_ID, and returns its exit code; the agent is deregistered when it ends, and
+    COMMAND is stopped (exit code 6) if the agent is lost.
+    """
+    metadata = _metadata(pairs)
+    if command:
+        require_executable(command)
+    handle = client.register(
+        name,
+        description,
+        agent_version,
+        tools=list(tools),
+        metadata=metadata,
+        ttl=ttl,
+        on_name_conflict=on_name_conflict,
+    )
+    if command:
+        with handle:
+            environment = {variables.AGENT_ID: handle.agent_id}
+            sys.exit(run_while_held(command, environment, handle.lost, "the agent", grace_s))
+    show.done({"agent_id": handle.agent_id}, handle.agent_id)
+    if keep_alive:
+        sys.stdout.flush()
+        with handle:
+            handle.lost.wait()
+            click.echo(f"The agent was lost: {handle.lost.reason}.", err=True)
+        sys.exit(Code.LOST)
+
+
+@agent.command("deregister")
+@click.argument("agent_ids", nargs=-1, required=True, shell_complete=AGENT_IDS)
+@with_client
+@with_output
+def deregister(client: AgentKeeperClient, show: Output, agent_ids: Sequence[str]) -> None:
+    """End agents: their leases are released, their tasks requeued, they leave their elections."""
+    for agent_id in agent_ids:
+        client.deregister(agent_id)
+    show.done({"agent_ids": list(agent_ids)}, f"deregistered: {', '.join(agent_ids)}")
+
+
+def _metadata(pairs: Sequence[str]) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs]
+    for key, equals, _ in split:
+        if not key or not equals:
+            raise click.BadParameter("must be KEY=VALUE", param_hint="--meta")
+    return {key: value for key, _, value in split}
