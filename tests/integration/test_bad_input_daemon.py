@@ -20,7 +20,9 @@ from agentkeeper.client.ports import free_ports
 
 from .waiting import eventually
 
-STREAMS = frozenset({"RegistryService/Watch", "ElectionService/WatchElection"})
+STREAMS = frozenset(
+    {"RegistryService/Watch", "ElectionService/WatchElection", "ClusterService/SaveSnapshot"}
+)
 TIMEOUT_S = 20.0
 ATTEMPTS = 50
 

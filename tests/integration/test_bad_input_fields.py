@@ -1,6 +1,7 @@
 """The table of fields, sent to one daemon: within its bound each is accepted, beyond refused."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
@@ -113,12 +114,14 @@ def test_the_second_of_a_list_is_named(daemon: Daemon) -> None:
     [
         ("RegistryService/Register", "card.tools", "aa"),
         ("RegistryService/Register", "card.tools", ""),
+        ("RegistryService/ListAgents", "statuses", 1),
+        ("RegistryService/ListAgents", "tools", "aa"),
         ("RegistryService/Find", "tools", "aa"),
         ("RegistryService/Watch", "topics", "aa"),
         ("TaskService/CreateTask", "required_tools", "aa"),
     ],
 )
-def test_a_million_items_are_refused(method: str, path: str, item: str, daemon: Daemon) -> None:
+def test_a_million_items_are_refused(method: str, path: str, item: Any, daemon: Daemon) -> None:
     data = changed(method, path, [item] * 1_000_000).SerializeToString()
     assert len(data) < limits.REQUEST_BYTES
     outcome = daemon.call_without_effect(method, data)
