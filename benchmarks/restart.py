@@ -18,7 +18,7 @@ from agentkeeper.consensus.entries import REGULAR
 from agentkeeper.consensus.snapshots import SnapshotStore
 from agentkeeper.consensus.storage import open_storage
 from agentkeeper.core.apply import apply
-from agentkeeper.core.codec import pack_batch
+from agentkeeper.core.codec import ENCODING, pack_batch
 from agentkeeper.core.commands import AcquireLease, Batch, Command, Register
 from agentkeeper.core.records import Card
 from agentkeeper.core.snapshot import capture, pack_snapshot
@@ -76,7 +76,7 @@ def _fill(data_dir: Path, agents: int, entries: int) -> int:
         index += 1
         lease = AcquireLease(f"lease-{number % 1000}", ids[number % agents], TTL_MS, 0, False)
         batch = Batch(number + 1, number + 1, (Command("", "", 0, 0, lease),))
-        storage.journal.add(REGULAR + pack_batch(batch), index, TERM)
+        storage.journal.add(REGULAR + pack_batch(batch, ENCODING), index, TERM)
     storage.journal.flush()
     storage.close()
     store.close()

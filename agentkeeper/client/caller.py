@@ -189,7 +189,7 @@ class Caller:
                 return endpoint
             if trial.ignorant and not self._others_may_know(trial):
                 ignorance = next(iter(trial.ignorant.values()))
-                if trial.maybe_done:
+                if trial.maybe_done and method.mutates:
                     raise retry.given_up(method, ignorance, True, "the outcome can't be known")
                 raise retry.refusal(ignorance)
             await asyncio.sleep(min(retry.pause_s(trial.rounds), trial.remaining_s()))
@@ -229,11 +229,8 @@ class Caller:
             trial.ignorant[endpoint] = failure
             if self._others_may_know(trial):
                 return Verdict.TRY_AGAIN
-        if (
-            verdict is Verdict.REFUSED
-            and trial.maybe_done
-            and (ignorant or failure.definite is None)
-        ):
+        in_doubt = trial.maybe_done and method.mutates
+        if verdict is Verdict.REFUSED and in_doubt and (ignorant or failure.definite is None):
             # No word on the attempts before, or not even the daemon's.
             verdict = Verdict.UNKNOWN
         if verdict is Verdict.REFUSED:
@@ -241,6 +238,8 @@ class Caller:
         if verdict is Verdict.UNKNOWN:
             raise retry.given_up(method, failure, True, "the outcome can't be known")
         if verdict is Verdict.TRY_AGAIN_SAME_NUMBER:
+            if method.mutates and not (method.numbered or method.rerunnable):
+                raise retry.given_up(method, failure, True, "asking again might do it twice")
             trial.maybe_done = True
         elif verdict is Verdict.NEW_NUMBER:
             trial.maybe_done = False

@@ -38,9 +38,10 @@ class Cluster:
     async def move_leader(self, to: str, timeout_s: float) -> LeaderMoved:
         """Have another replica lead; without `to`, whichever is furthest."""
         request = pb.MoveLeaderRequest(to_node_id=to)
+        method = methods.MOVE_LEADER if to else methods.MOVE_LEADER_AWAY
         hold_s = min(MOVE_S, timeout_s / 2)
         try:
-            answer = await self._caller.call(methods.MOVE_LEADER, request, timeout_s, hold_s=hold_s)
+            answer = await self._caller.call(method, request, timeout_s, hold_s=hold_s)
         except WaitOver:
             raise errors.OutcomeUnknown(
                 "move_leader: no answer in time", grpc.StatusCode.DEADLINE_EXCEEDED
@@ -57,16 +58,23 @@ class Cluster:
         """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        endpoint, breaks, full = "", 0, 0
         begun_by_s = _begun_by(deadline_s, silence_s)
-        while True:
-            endpoint, stream = await self._caller.open_stream(
-                methods.SAVE_SNAPSHOT,
-                pb.SaveSnapshotRequest(),
-                begun_by_s - loop.time(),
-                avoid=(endpoint,) if endpoint else (),
-                stale=stale,
-            )
+        endpoint = why = ""
+        breaks = full = 0
+        while breaks < BREAKS:
+            try:
+                endpoint, stream = await self._caller.open_stream(
+                    methods.SAVE_SNAPSHOT,
+                    pb.SaveSnapshotRequest(),
+                    begun_by_s - loop.time(),
+                    avoid=(endpoint,) if endpoint else (),
+                    stale=stale,
+                )
+            except errors.Unavailable:
+                if not full:
+                    raise
+                details = f"save_snapshot: no replica had room for it in time; last: {why}"
+                raise errors.Unavailable(details, reason=OVERLOADED) from None
             try:
                 async with asyncio.timeout_at(_finite(deadline_s)):
                     return await _receive(stream, path, silence_s)
@@ -85,19 +93,10 @@ class Cluster:
                 stream.cancel()
             if has_room:
                 breaks, full, begun_by_s = breaks + 1, 0, _begun_by(deadline_s, silence_s)
-                if breaks == BREAKS:
-                    raise errors.Unavailable(
-                        f"save_snapshot: it broke off {BREAKS} times; last: {why}"
-                    )
             else:
-                pause_s = retry.pause_s(full)
-                if loop.time() + pause_s >= begun_by_s:
-                    raise errors.Unavailable(
-                        f"save_snapshot: no replica had room for it in time; last: {why}",
-                        reason=OVERLOADED,
-                    )
+                await asyncio.sleep(min(retry.pause_s(full), max(0.0, begun_by_s - loop.time())))
                 full += 1
-                await asyncio.sleep(pause_s)
+        raise errors.Unavailable(f"save_snapshot: it broke off {BREAKS} times; last: {why}")
 
 
 def _begun_by(deadline_s: float, silence_s: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -21,7 +21,7 @@ class Method(Generic[RequestT, ResponseT]):
 
     `mutates`: it may change something, so a lost answer leaves the outcome unknown.
     `numbered`: it travels under a session's request number, so a retry takes effect once.
-    `rerunnable`: running it anew does no harm even where the number can't protect it any more.
+    `rerunnable`: running it anew does no harm even where no number protects it, or not any more.
     `ends`: a stream that has an end of its own, as watches have not.
     """
 
@@ -190,7 +190,7 @@ SUMMARY = Method(
     mutates=False,
     numbered=False,
 )
-# Moving on to whoever leads already is done at once, so asking again does no harm.
+# Moving to one that leads already is done at once, so asking again does no harm.
 MOVE_LEADER = Method(
     _CLUSTER,
     "MoveLeader",
@@ -199,6 +199,8 @@ MOVE_LEADER = Method(
     numbered=False,
     rerunnable=True,
 )
+# Moving away from whoever leads is done anew each time.
+MOVE_LEADER_AWAY = replace(MOVE_LEADER, rerunnable=False)
 SAVE_SNAPSHOT = Method(
     _CLUSTER,
     "SaveSnapshot",

@@ -156,10 +156,10 @@ class Queries:
             request.status = convert.task_status_to(status)
 
         def fits(task: pb.Task) -> bool:
-            # A daemon of 0.1 does not know these filters, and gives the others too.
+            # Earlier daemons do not know these filters, and give the others too.
             return type_ in {"", task.type} and claimed_by in {"", task.claimed_by_agent_id}
 
-        pages = self._pages(methods.LIST_TASKS, request, "tasks", limit, timeout_s, fits)
+        pages = self._pages(methods.LIST_TASKS, request, "tasks", limit, timeout_s, fits=fits)
         return [convert.task_from(task) async for task in pages]
 
     # ------------------------------------------------------------ all of it
@@ -176,6 +176,7 @@ class Queries:
         field: str,
         limit: int | None,
         timeout_s: float,
+        *,
         fits: Callable[[Any], bool] = lambda entry: True,
     ) -> AsyncIterator[Any]:
         """The entries of `field` in all the pages of an answer, asked for as they are needed.

@@ -84,9 +84,7 @@ class Handover(Replication):
         """Who may take over, and has answered since."""
         wanted = self.others if attempt.to is None else [attempt.to]
         return [
-            node
-            for node in wanted
-            if self.counts(node) and self.peers[node].echoed > attempt.round
+            node for node in wanted if self.counts(node) and self.peers[node].echoed > attempt.round
         ]
 
     def _fit(self, attempt: _Attempt) -> list[Node]:

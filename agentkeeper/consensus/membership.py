@@ -51,8 +51,8 @@ from agentkeeper.consensus.messages import Introduction, Standing
 logger = logging.getLogger(__name__)
 
 _TOGETHER = (
-    "restore all from the same file, or start a majority that was with --bootstrap, and the others "
-    "join it"
+    "restore all from the same file, or start those that were with --bootstrap if they are a "
+    "majority, and the empty ones join them"
 )
 
 
@@ -94,13 +94,9 @@ class Membership(RaftInternals):
                 "restore all of them from the same one"
             )
         if own and empty:
-            return (
-                f"it was restored from a snapshot, but {', '.join(empty)} came empty: {_TOGETHER}"
-            )
+            return f"it was restored from a snapshot, unlike {', '.join(empty)}: {_TOGETHER}"
         if others:
-            return (
-                f"it came empty, but {', '.join(others)} were restored from a snapshot: {_TOGETHER}"
-            )
+            return f"it came empty, unlike {', '.join(others)}: {_TOGETHER}"
         return ""
 
     @property

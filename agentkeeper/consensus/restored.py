@@ -54,14 +54,18 @@ def make_folder(
                 "restore into a new one"
             )
         snapshot = Snapshot(index, TERM, payload)
-        try:
-            with refusing_to_start(str(config.data_dir)):
-                make_storage(folder.disk, config, incarnation, snapshot).close()
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                folder.clear()  # or the next attempt would find it in use
-            if isinstance(error, JournalFullError):
-                raise StartError(
-                    f"the data folder {config.data_dir} can't be made: {error}"
-                ) from error
-            raise
+        with contextlib.ExitStack() as failed:
+            failed.callback(_clear, folder)
+            try:
+                with refusing_to_start(str(config.data_dir)):
+                    make_storage(folder.disk, config, incarnation, snapshot).close()
+            except JournalFullError as error:
+                message = f"the data folder {config.data_dir} can't be made: {error}"
+                raise StartError(message) from error
+            failed.pop_all()
+
+
+def _clear(folder: DataFolder) -> None:
+    """Let the next attempt find the folder as this one did."""
+    with contextlib.suppress(OSError):
+        folder.clear()

@@ -20,7 +20,8 @@ once, since the pre-vote guards a leader that lives."""
 
 
 class Voting(Membership):
-    """Adds pre-votes, complete vote replies and the call to stand at once to the library's elections.
+    """Adds pre-votes, complete vote replies and the call to stand at once to the library's
+    elections.
 
     The library still runs the election itself: its tick raises the term, votes for itself and
     asks the others. It looks at a clock of its own for that, so it is let do it only in a tick in

@@ -128,7 +128,7 @@ def fingerprint(body: c.Body) -> int:
     return zlib.crc32(pack((_COMMAND_CODE_OF[type(body)], asked)))
 
 
-def pack_commands(commands: list[c.Command], encoding: int = ENCODING) -> bytes:
+def pack_commands(commands: list[c.Command], encoding: int) -> bytes:
     """Bytes of commands that are not yet stamped with a time, as replicas forward them."""
     return pack((encoding, [command_row(command) for command in commands]))
 
@@ -141,7 +141,7 @@ def unpack_commands(data: bytes) -> tuple[c.Command, ...]:
     return tuple([_command(row) for row in rows])
 
 
-def pack_batch(batch: c.Batch, encoding: int = ENCODING) -> bytes:
+def pack_batch(batch: c.Batch, encoding: int) -> bytes:
     """Bytes of a log entry."""
     rows = [command_row(command) for command in batch.commands]
     return pack((encoding, batch.time_ms, batch.wall_ms, rows))

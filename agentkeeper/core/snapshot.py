@@ -57,21 +57,20 @@ class Snapshot(NamedTuple):
 class Capture:
     """A snapshot in the making: of the state as it is now, while that goes on.
 
-    Records are shared, so only the tables are copied: each when `copy_one` comes to it, or just
-    before it changes.
+    Records are shared, so only the tables are copied: each when `steps` comes to it, or just before
+    it changes.
     """
 
     def __init__(self, state: State, log_index: int) -> None:
         self._header = (state.cluster_version, log_index, state.counters())
         self._marks = [(name, table.mark()) for name, table in state.tables()]
 
-    def copy_one(self) -> bool:
-        """Copy one more table; False if none is left."""
+    def steps(self) -> Iterator[None]:
+        """Copy the tables, one with each step."""
         for _, mark in self._marks:
             if not mark.copied:
                 mark.rows()
-                return True
-        return False
+                yield
 
     def snapshot(self) -> Snapshot:
         """The snapshot; copies what is left. Pack it wherever there is time."""

@@ -168,7 +168,7 @@ class Machine:
 
 
 async def _copy(capture: snapshot.Capture) -> snapshot.Snapshot:
-    while capture.copy_one():
+    for _ in capture.steps():
         await asyncio.sleep(0)
     return capture.snapshot()
 

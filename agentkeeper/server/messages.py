@@ -23,7 +23,11 @@ class Forward(NamedTuple):
 
 
 class Forwarded(NamedTuple):
-    """The leader has put that batch into its log (or, not leading, dropped it)."""
+    """The leader puts that batch into its log.
+
+    Or it has not, and won't: it does not lead, or, found out after it had said otherwise, it could
+    not (it is handing over, its disk is full).
+    """
 
     number: int
     taken: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from agentkeeper.consensus.port import Transfer
@@ -55,10 +56,7 @@ class LeaderMoves:
                 if to == former:
                     return former, term
                 asked = True
-                ended = await self._hand_over(former, to)
-                if ended is not Transfer.DONE:
-                    raise _failed(ended, former, to)
-                leader, term = await self._leader_after(term)
+                leader, term = await self._led_on(former, term, to)
         except TimeoutError:
             if asked:
                 raise outcome_unknown("no other leader is known yet") from None
@@ -66,6 +64,20 @@ class LeaderMoves:
         if leader != (to or leader) or leader == former:
             raise unavailable(f"replica {leader!r} leads now", "not_moved")
         return leader, term
+
+    async def resign(self) -> None:
+        """Let any other replica lead instead of this one; returns once it does not lead, or has
+        no others. Asked again for as long as nobody takes over.
+        """
+        while self._leadership.may_lead:
+            answer: asyncio.Future[Transfer] = asyncio.get_running_loop().create_future()
+            self._transfer(None, partial(_settle, answer))
+            ended = await answer
+            if ended is Transfer.ALONE:
+                return
+            if ended in {Transfer.DONE, Transfer.NOT_LEADING} and self._leadership.may_lead:
+                self._leadership.changed.clear()
+                await self._leadership.changed.wait()
 
     def take(self, sender_id: str, ask: AskTransfer) -> None:
         """Hand over for another replica's call."""
@@ -78,25 +90,41 @@ class LeaderMoves:
     def told(self, message: TellTransfer) -> None:
         """Take the leader's answer."""
         asked = self._asked.get(message.number)
-        if asked is not None and not asked.done():
+        if asked is not None:
             known = message.transfer in {ended.value for ended in Transfer}
-            asked.set_result(Transfer(message.transfer) if known else Transfer.GAVE_UP)
+            _settle(asked, Transfer(message.transfer) if known else Transfer.GAVE_UP)
 
-    async def _hand_over(self, leader_id: str, to: str) -> Transfer:
+    async def _led_on(self, former: str, term: int, to: str) -> tuple[str, int]:
+        """Have `former` hand over, and wait for who leads after `term`.
+
+        Its answer may be lost, so a leader that is known here does without.
+        """
         self._number += 1
         number = self._number
-        self._asked[number] = asyncio.get_running_loop().create_future()
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        later = asyncio.ensure_future(self._leader_after(term))
         try:
-            if self._leadership.may_lead:
-                self._transfer(to or None, lambda ended: self.told(TellTransfer(number, ended)))
-            elif not self._understands(leader_id):
-                message = f"the leader {leader_id!r} runs a build that can't be asked: upgrade it"
-                raise CallError("FAILED_PRECONDITION", "old_leader", message)
-            elif not self._send(leader_id, AskTransfer(number, to)):
-                raise unavailable(f"the leader {leader_id!r} can't be reached")
-            return await self._asked[number]
+            self._ask(former, AskTransfer(number, to))
+            await asyncio.wait({answer, later}, return_when=asyncio.FIRST_COMPLETED)
+            if not later.done() and (ended := answer.result()) is not Transfer.DONE:
+                raise _failed(ended, former, to)
+            return await later
         finally:
+            later.cancel()
             del self._asked[number]
+
+    def _ask(self, leader_id: str, ask: AskTransfer) -> None:
+        if self._leadership.may_lead:
+
+            def tell(ended: Transfer) -> None:
+                self.told(TellTransfer(ask.number, ended.value))
+
+            self._transfer(ask.to or None, tell)
+        elif not self._understands(leader_id):
+            message = f"the leader {leader_id!r} runs a build that can't be asked: upgrade it"
+            raise CallError("FAILED_PRECONDITION", "old_leader", message)
+        elif not self._send(leader_id, ask):
+            raise unavailable(f"the leader {leader_id!r} can't be reached")
 
     async def _leader_after(self, term: int) -> tuple[str, int]:
         """Wait until some replica leads in a term above `term`."""
@@ -107,22 +135,30 @@ class LeaderMoves:
         return leadership.leader_id, leadership.term
 
 
+def _settle(answer: asyncio.Future[Transfer], ended: Transfer) -> None:
+    if not answer.done():
+        answer.set_result(ended)
+
+
 def _failed(ended: Transfer, leader_id: str, to: str) -> CallError:
     if ended is Transfer.NOT_LEADING:
         return unavailable(f"replica {leader_id!r} does not lead any more", "not_moved")
+    whom = f"replica {to!r}" if to else "any other replica"
     if ended is Transfer.GAVE_UP:
-        message = f"nobody took over in time, so {leader_id!r} leads on: is the other far behind?"
-        return unavailable(message, "not_moved")
+        message = f"{whom} was told to take over and did not in time: {leader_id!r} leads on"
+        return CallError("ABORTED", "not_moved", message)
     reason, message = _REFUSED[ended]
-    return CallError("FAILED_PRECONDITION", reason, message.format(to))
+    return CallError("FAILED_PRECONDITION", reason, message.format(whom))
 
 
 _REFUSED: Final = {
     Transfer.ALONE: ("alone", "this replica has no others to lead in its place"),
-    Transfer.UNKNOWN: ("unknown_replica", "there is no replica {!r} in this cluster"),
-    Transfer.NOT_CONNECTED: ("not_connected", "replica {!r} is not connected to the leader"),
+    Transfer.UNKNOWN: ("unknown_replica", "there is no {} in this cluster"),
+    Transfer.NOT_CONNECTED: ("not_connected", "{} is not connected to the leader"),
     Transfer.NO_VOTE: (
         "no_vote",
-        "replica {!r} does not vote: it came with an empty disk, and has not caught up yet",
+        "{} does not vote: it came with an empty disk, and has not caught up yet",
     ),
+    Transfer.SILENT: ("silent", "no answer came from {} in time"),
+    Transfer.BEHIND: ("behind", "the leader's log did not reach {} in time: is it far behind?"),
 }

@@ -9,7 +9,6 @@ import secrets
 import signal
 import time
 import uuid
-from importlib.metadata import version
 from typing import Final
 
 import structlog
@@ -20,6 +19,7 @@ from agentkeeper.consensus.port import StartError
 from agentkeeper.core import records
 from agentkeeper.core.codec import ENCODING
 from agentkeeper.core.commands import Announce
+from agentkeeper.server.build import BUILD
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.clock import ClusterClock
 from agentkeeper.server.cluster_view import ClusterView
@@ -35,7 +35,8 @@ log = structlog.get_logger(__name__)
 READY_TIMEOUT_S: Final = 1.0
 ANNOUNCE_PAUSE_S: Final = 0.5
 DRAIN_S: Final = 5.0
-HANDOVER_S: Final = 2.0
+HANDOVER_S: Final = 3.0
+"""How long to try: one who is asked may not answer, and what another asked for goes first."""
 
 
 class Node:
@@ -183,21 +184,24 @@ class Node:
         self._metrics.stop()
 
     async def _hand_over_leadership(self) -> None:
-        leadership = self._stack.leadership
-        self._engine.transfer_leadership()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HANDOVER_S):
-                while leadership.may_lead:
-                    leadership.changed.clear()
-                    await leadership.changed.wait()
+                await self._stack.moves.resign()
 
     async def _announce(self) -> None:
-        """Tell the cluster where clients reach this replica, until that is in the state."""
-        node_id = self._settings.node_id
-        body = Announce(node_id, self._settings.endpoint(), version("agentkeeper"), ENCODING)
-        while self._stack.machine.state.replicas.get(node_id) != records.Replica(*body):
+        """Tell the cluster where clients reach this replica, and what its build is.
+
+        What is known of it as of now counts: the state at the start may be from before another
+        build ran here.
+        """
+        replica, node_id = self._stack.replica, self._settings.node_id
+        body = Announce(node_id, self._settings.endpoint(), BUILD, ENCODING)
+        while True:
             try:
-                await self._stack.replica.submit(body, Caller())
+                state = await replica.read(Caller())
+                if state.replicas.get(node_id) == records.Replica(*body):
+                    return
+                await replica.submit(body, Caller())
             except CallError as error:
                 log.debug("can't announce yet", error=error.message)
                 await asyncio.sleep(ANNOUNCE_PAUSE_S)

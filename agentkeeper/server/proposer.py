@@ -19,7 +19,6 @@ import structlog
 from agentkeeper.consensus.port import Outcome
 from agentkeeper.core import limits
 from agentkeeper.core.codec import (
-    ENCODING,
     fingerprint,
     pack,
     pack_batch,
@@ -38,7 +37,9 @@ log = structlog.get_logger(__name__)
 ANSWER_S = 1.0
 """Commands that the leader has not confirmed to have taken after this long are sent again,"""
 DECISION_S = 5.0
-"""and those it has taken, if they are not applied after this long."""
+"""those it has taken, if they are not applied after this long,"""
+REFUSED_S = 0.1
+"""and those it has not, after this long."""
 PAUSE_S = 0.02
 """Before the next batch, when the engine did not take the last one."""
 MESSAGE_OVERHEAD_BYTES = 64
@@ -65,6 +66,8 @@ class _Pending:
     decided: asyncio.Future[Result]
     copies: int = 0
     """How often it was handed on, to the engine or the leader, and not definitely refused."""
+    forward_number: int = 0
+    """Of the batch in which it was last sent to the leader, unless that has been refused."""
     late_s: float = math.inf
     """When to hand it on again, unless something else says so before."""
     queued: bool = True
@@ -96,8 +99,9 @@ class Proposer:
         propose: Callable[[bytes, Callable[[Outcome], None]], None],
         send: Callable[[str, Forward | Forwarded], bool],
         stamp: Callable[[], tuple[int, int]],
+        *,
+        encoding: Callable[[], int],
         first_number: int = 0,
-        encoding: Callable[[], int] = lambda: ENCODING,
     ) -> None:
         self._propose = propose
         self._encoding = encoding
@@ -203,11 +207,13 @@ class Proposer:
         self._foreign[sender_id] = _Foreign(sender_id, forward.number, commands, size)
         self._schedule_pump()
 
-    def _proposed(self, batch: list[_Pending], outcome: Outcome) -> None:
+    def _proposed(self, batch: list[_Pending], foreign: list[_Foreign], outcome: Outcome) -> None:
         """A batch on its way into the log has ended."""
         if outcome is Outcome.REJECTED:
             for pending in batch:
                 pending.copies -= 1
+            for refused in foreign:
+                self._send(refused.sender_id, Forwarded(refused.number, False))
         if batch is not self._handed_on:
             return  # of a former leadership: what is on its way now is another
         if outcome is Outcome.COMMITTED:
@@ -217,15 +223,25 @@ class Proposer:
             asyncio.get_running_loop().call_later(PAUSE_S, self._propose_again)
 
     def forwarded(self, answer: Forwarded) -> None:
-        """The leader has answered for the batch on its way to it."""
-        if self._leading or answer.number != self._forward_number:
-            return
+        """The leader has answered for a batch: it has taken it, or in the end it could not."""
         now_s = asyncio.get_running_loop().time()
-        for pending in self._handed_on:
-            pending.late_s = now_s + (DECISION_S if answer.taken else ANSWER_S)
-            pending.copies -= not answer.taken
-        self._busy = False
-        self._schedule_pump()
+        last = not self._leading and answer.number == self._forward_number
+        if not answer.taken:
+            self._forward_refused(answer.number, now_s + REFUSED_S)
+        elif last:
+            for pending in self._handed_on:
+                pending.late_s = now_s + DECISION_S
+        if last:
+            self._busy = False
+            self._schedule_pump()
+
+    def _forward_refused(self, number: int, late_s: float) -> None:
+        for pending in self._pending.values():
+            if pending.forward_number == number:
+                pending.forward_number = 0
+                pending.copies -= 1
+                if not pending.queued:
+                    pending.late_s = late_s
 
     def sweep(self) -> None:
         """Hand on again what has been out for too long. Called a few times a second."""
@@ -298,15 +314,18 @@ class Proposer:
             # If there is no link just now, the sweep hands the command on later.
             pending.late_s = self._answer_due_s
             pending.copies += self._busy
+            pending.forward_number = self._forward_number if self._busy else 0
 
     def _pump_into_log(self) -> None:
         """Propose one batch: of each follower what it has sent, and of this replica's own."""
         commands: list[Command] = []
+        taken: list[_Foreign] = []
         size = limits.BATCH_BYTES
         for sender_id, foreign in tuple(self._foreign.items()):
             if commands and foreign.size > size:
                 break
             del self._foreign[sender_id]
+            taken.append(foreign)
             commands.extend(foreign.commands)
             size -= foreign.size
             self._send(sender_id, Forwarded(foreign.number, True))
@@ -320,7 +339,7 @@ class Proposer:
         self._busy = True
         time_ms, wall_ms = self._stamp()
         payload = pack_batch(Batch(time_ms, wall_ms, tuple(commands)), self._encoding())
-        self._propose(payload, partial(self._proposed, self._handed_on))
+        self._propose(payload, partial(self._proposed, self._handed_on, taken))
 
     def _take_own(self, size: int) -> list[_Pending]:
         """Commands from the queue, within bounds; the first is taken however large it is."""

@@ -83,8 +83,8 @@ class Stack:
             self._put_into_log,
             self._send,
             clock.stamp,
-            first_number=draw_attempt(),
             encoding=lambda: self.machine.state.cluster_version,
+            first_number=draw_attempt(),
         )
         self.reads = ReadRounds(self._read_index, self._send, first_number=draw_attempt())
         self.leadership = Leadership(
@@ -96,13 +96,6 @@ class Stack:
             propose_takeover=self._propose_takeover,
         )
         self.digests = Digests(node_id, other_ids, self.machine, self._send, fail)
-        self._upgrade = Upgrade(
-            [node_id, *other_ids],
-            state=lambda: self.machine.state,
-            leads=lambda: self.leadership.established,
-            stamp=clock.stamp,
-            propose=self._put_into_log,
-        )
         self.vitals = VitalSigns(
             node_id,
             other_ids,
@@ -113,7 +106,15 @@ class Stack:
             send=self._send,
             understands=self._is_recent,
         )
-        self._moves = LeaderMoves(
+        self._upgrade = Upgrade(
+            [node_id, *other_ids],
+            state=lambda: self.machine.state,
+            leads=lambda: self.leadership.established,
+            vitals=self.vitals.latest,
+            stamp=clock.stamp,
+            propose=self._put_into_log,
+        )
+        self.moves = LeaderMoves(
             self.leadership,
             transfer=self._transfer,
             send=self._send,
@@ -153,7 +154,7 @@ class Stack:
             reads=self.reads,
             digests=self.digests,
             vitals=self.vitals,
-            moves=self._moves,
+            moves=self.moves,
             save_snapshot=self._save_snapshot,
             fail=fail,
         )
@@ -172,7 +173,7 @@ class Stack:
                 replica,
                 view=self.view,
                 vitals=self.vitals.latest,
-                moves=self._moves,
+                moves=self.moves,
                 uptime_ms=self.uptime_ms,
                 wall_ms=self._clock.wall_ms,
             ).methods(),

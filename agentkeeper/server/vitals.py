@@ -6,6 +6,7 @@ is decided by them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -15,6 +16,9 @@ from agentkeeper.server.messages import Vitals
 TELL_EVERY_S: Final = 1.0
 FORGET_AFTER_S: Final = 5.0
 """A replica that has not been heard for this long is shown without vitals."""
+GREET_EVERY_S: Final = 30.0
+"""One that is connected but not heard is told this often: it may run an older build again, which
+would log each message, whatever a newer one announced before."""
 
 
 class Seen(NamedTuple):
@@ -52,6 +56,8 @@ class VitalSigns:
         self._send = send
         self._understands = understands
         self._heard: dict[str, tuple[Vitals, float]] = {}
+        self._greeted_s: dict[str, float] = {}
+        """When each that is connected was last told."""
         self._tell_at_s = now_s()
 
     def own(self) -> Vitals:
@@ -79,14 +85,28 @@ class VitalSigns:
     def tick(self) -> None:
         """Tell the others, if it is time to. Called a few times a second."""
         now_s = self._now_s()
+        connected = {peer.node_id for peer in self._view().peers if peer.connected}
+        for node_id in self._other_ids:
+            if node_id not in connected:
+                # Whatever comes back, it may be another build.
+                self._heard.pop(node_id, None)
+                self._greeted_s.pop(node_id, None)
         if now_s < self._tell_at_s:
             return
         self._tell_at_s = now_s + TELL_EVERY_S
-        told = [node_id for node_id in self._other_ids if self._understands(node_id)]
+        told = [n for n in self._other_ids if n in connected and self._is_to_be_told(n, now_s)]
         if told:
             vitals = self.own()
             for node_id in told:
+                self._greeted_s[node_id] = now_s
                 self._send(node_id, vitals)
+
+    def _is_to_be_told(self, node_id: str, now_s: float) -> bool:
+        if not self._understands(node_id):
+            return False
+        _, heard_s = self._heard.get(node_id, (None, -math.inf))
+        greeted_s = self._greeted_s.get(node_id, -math.inf)
+        return now_s - heard_s <= FORGET_AFTER_S or now_s - greeted_s >= GREET_EVERY_S
 
     def told(self, sender_id: str, vitals: Vitals) -> None:
         """Take what another replica says of itself."""

@@ -8,6 +8,7 @@ from agentkeeper.client import methods
 from agentkeeper.core.snapshot import restore
 from agentkeeper.launcher import LocalCluster
 
+from .command import Shell
 from .conftest import client_at
 from .waiting import PATIENCE_S, background, eventually
 from .wire import Wire
@@ -140,6 +141,21 @@ def test_a_snapshot_is_saved_whole_although_the_replica_that_sends_it_dies(
     assert log_index == saved.log_index
     assert state.leases.get(key).token == token
     assert len(state.inputs) >= 40
+
+
+def test_the_last_replica_left_saves_what_it_has_if_told_to(rough: LocalCluster, tmp_path, name):
+    last, *others = rough.nodes.values()
+    with client_at(rough, last) as client:
+        agent = client.register(name("agent"), "", "1", ttl=600)
+        token = client.acquire_lease(name("job"), agent.agent_id, ttl=600).lease.token
+        for node in others:
+            node.kill()
+        with pytest.raises(Unavailable):
+            client.save_snapshot(tmp_path / "saved", timeout=1)
+        saved = Shell([last.endpoint]).data("snapshot", "save", "--stale", str(tmp_path / "saved"))
+    state, log_index = restore((tmp_path / "saved").read_bytes())
+    assert log_index == saved["log_index"]
+    assert state.leases.get(name("job")).token == token
 
 
 def test_nothing_is_left_of_a_snapshot_that_no_replica_could_send(rough: LocalCluster, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 
 from agentkeeper import errors
+from agentkeeper.client import AgentKeeperClient
 from agentkeeper.launcher import LocalCluster
 
 from .callers import Callers
@@ -73,6 +74,27 @@ def test_a_move_that_cannot_be_is_refused_with_its_reason(rolled, wire):
             operator.move_leader(other.name)
         assert rolled.leader() is leader
         assert operator.move_leader().leader_node_id == follower.name
+
+
+def test_a_move_to_one_that_is_paused_stops_nothing(rolled):
+    leader = rolled.leader()
+    healthy, paused = rolled.followers()
+    with Callers(rolled) as callers, rolled.client() as operator:
+        with AgentKeeperClient(endpoints=[healthy.endpoint]) as follower:
+            await_calls(callers, 20)
+            paused.pause()
+            try:
+                with pytest.raises(errors.Refused, match="no answer") as refused:
+                    operator.move_leader(paused.name)
+                for number in range(20):
+                    # Far below what a forwarded write takes that was lost on its way.
+                    follower.set_policy(f"p{number}", "s", "a", "r", "ALLOW", timeout=3.0)
+            finally:
+                paused.resume()
+        assert refused.value.code() == FAILED_PRECONDITION
+        await_calls(callers)
+        assert rolled.leader() is leader, "that it runs again does not move it after all"
+    told(callers)
 
 
 def test_one_that_has_no_others_moves_nothing():

@@ -10,7 +10,7 @@ import sys
 from core_traffic import RandomDice, Traffic, small_limits
 
 from agentkeeper.core.apply import apply
-from agentkeeper.core.codec import pack, pack_batch, unpack_batch
+from agentkeeper.core.codec import ENCODING, pack, pack_batch, unpack_batch
 from agentkeeper.core.state import State
 
 
@@ -19,7 +19,7 @@ def write_log(seed, batches):
     state, log = State(), []
     traffic = Traffic(RandomDice(random.Random(seed)), state)
     for _ in range(batches):
-        data = pack_batch(traffic.batch())
+        data = pack_batch(traffic.batch(), ENCODING)
         log.append(data)
         apply(state, unpack_batch(data))
     return log

@@ -223,7 +223,8 @@ class Traffic:
         return c.OpenSession(self._pick(SESSIONS), self._pick(LONG_TTLS), 3 + self._roll(3))
 
     def _announce(self):
-        return c.Announce(self._pick(["a", "b", "c"]), f"h:{self._roll(3)}", "1", 1)
+        encoding = 1 + self._roll(2)
+        return c.Announce(self._pick(["a", "b", "c"]), f"h:{self._roll(3)}", "1", encoding)
 
 
 _MAKERS = [

@@ -67,7 +67,6 @@ def derived(state):
     return {
         "due": due_order(state),
         "counts": count(state),
-        "oldest": state.pending.oldest(),
         "queue": {tools: sorted(heap) for tools, heap in state.pending._heaps.items()},
         "lines": {task_id: list(line.items()) for task_id, line in state.lines.items()},
         "grants": state.grants,
@@ -94,6 +93,7 @@ class Watcher:
         self.terms = {}  # highest term ever told of, by group
         self.first_answers = {}
         self.leases = {}  # as they were after the batch before
+        self.pending_since = {}  # by the wall clock, of each task when it last became PENDING
 
     def check(self, batch, results, events):
         self._events(events)
@@ -118,6 +118,8 @@ class Watcher:
         for event in events:
             assert event.sequence == self.last_sequence + 1, "gap between events"
             self.last_sequence = event.sequence
+            if event.topic in ("task.created", "task.requeued"):
+                self.pending_since[event.subject] = event.wall_ms
         state = self.state
         assert list(state.events) == list(range(state.first_sequence, self.last_sequence + 1))
         assert state.last_sequence == self.last_sequence
@@ -220,8 +222,8 @@ class Watcher:
         for status, name in TASKS_BY_STATUS.items():
             assert getattr(counts, name) == tasks.count(status), name
         pending = [t for t in self.state.tasks.values() if t.status == TaskStatus.PENDING]
-        oldest = min(pending, key=lambda task: task.order, default=None)
-        assert self.state.pending.oldest() == (oldest and oldest.task_id)
+        since = [self.pending_since[t.task_id] for t in pending]
+        assert self.state.pending.waits_since_ms() == min(since, default=None)
 
     def _bounds(self):
         state = self.state

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,64 @@ def test_a_snapshot_is_of_the_moment_it_was_captured_however_long_it_is_packed(m
                 replay(state, [data])
         assert len(pieces) > 20
         assert b"".join(pieces) == at_once
+
+
+@bounded(10)
+@given(seed=st.integers(0, 2**32))
+def test_a_capture_in_steps_is_of_the_moment_it_began(seed):
+    """Whatever is applied between its steps, and however many are under way."""
+    with small_limits():
+        state, dice = State(), random.Random(seed)
+        begun = []
+        for index, data in enumerate(write_log(seed, 150)):
+            replay(state, [data])
+            if dice.random() < 0.3:
+                tables = tuple(
+                    (name, {key: table.get(key) for key in table}) for name, table in state.tables()
+                )
+                naive = snapshot.Snapshot(state.cluster_version, index, state.counters(), tables)
+                capture_ = snapshot.Capture(state, index)
+                begun.append((capture_, capture_.steps(), naive))
+            for _, steps, _ in begun:
+                if dice.random() < 0.3:
+                    next(steps, None)
+        assert len(begun) > 20
+        for capture_, _, naive in begun:
+            taken = capture_.snapshot()
+            assert packed(taken) == packed(naive)
+            assert [list(rows) for _, rows in taken.tables] == [list(r) for _, r in naive.tables]
+
+
+def test_a_step_copies_one_table_and_no_write_copies_another():
+    with small_limits():
+        state = State()
+        replay(state, write_log(5, 150))
+        filled = [name for name, table in state.tables() if len(table)]
+        assert len(filled) > 6
+        marks = dict(snapshot.Capture(state, 1)._marks)
+        state.policies.put("new", "a policy")
+        assert [name for name, mark in marks.items() if mark.copied] == ["policies"]
+        assert "new" not in marks["policies"].rows()
+        assert marks["policies"].rows().keys() | {"new"} == set(state.policies)
+        whole = snapshot.Capture(state, 1)
+        steps = whole.steps()
+        for copied in range(1, 4):
+            next(steps)
+            assert sum(mark.copied for _, mark in whole._marks) == copied
+
+
+def test_a_table_is_let_go_of_once_it_is_packed(monkeypatch):
+    class Rows(dict):
+        pass
+
+    monkeypatch.setattr(snapshot, "_PIECE_BYTES", 1)
+    tables = [(name, Rows(one=None, two=None)) for name in ("agents", "leases")]
+    held = [weakref.ref(rows) for _, rows in tables]
+    packing = pack_snapshot(snapshot.Snapshot(2, 1, (), tuple(tables)))
+    del tables
+    seen = [tuple(ref() is not None for ref in held) for _ in packing]
+    assert (False, True) in seen
+    assert seen[-1] == (False, False)
 
 
 @pytest.mark.timeout(120)

@@ -14,7 +14,7 @@ from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
 from agentkeeper.core import limits
 from agentkeeper.core.apply import apply
-from agentkeeper.core.records import AgentStatus
+from agentkeeper.core.records import AgentStatus, TaskStatus
 from agentkeeper.core.state import State
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.services.elections import ElectionService
@@ -63,28 +63,48 @@ class World:
     def __init__(self, seed):
         self.state = State()
         self._traffic = Traffic(RandomDice(random.Random(seed)), self.state)
+        self._made = set()
         self._count = 0
         self._random = random.Random(seed)
 
         async def read(caller):
             return self.state
 
-        replica = SimpleNamespace(read=read, turns=Turns())
+        self.replica = SimpleNamespace(read=read, turns=Turns())
         kinds = (RegistryService, LeaseService, ElectionService, EntitlementsService, TaskService)
-        self._methods = {m.name: m for kind in kinds for m in kind(replica).methods()}
+        self._methods = {m.name: m for kind in kinds for m in kind(self.replica).methods()}
 
     def method(self, name):
         return self._methods[name].handle
 
     def change(self):
         """Something happens: much of it adds, some takes away."""
-        apply(self.state, self._traffic.batch())
+        batch = self._traffic.batch()
+        apply(self.state, batch._replace(commands=tuple(filter(self._is_new, batch.commands))))
         for make in self._random.sample((self._agent, self._lease, self._group, self._task), 2):
             self._do(*make())
 
-    def _do(self, *bodies):
+    def _is_new(self, command):
+        """Whether what is made has an id of its own, as replicas draw it."""
+        if not isinstance(command.body, c.Register | c.CreateTask):
+            return True
+        made = command.body[0]
+        known = made in self._made
+        self._made.add(made)
+        return not known
+
+    def renew(self):
+        """Everybody says that it lives, and time goes on by less than that lasts."""
+        agents = [c.Heartbeat(agent) for agent in self.state.tool_sets]
+        claimed = [t for t in self.state.tasks.values() if t.status == TaskStatus.CLAIMED]
+        tasks = [c.ExtendTask(t.task_id, t.claimed_by, 0, 60_000) for t in claimed]
+        self._do(*agents, *tasks)
+        self._do(after_ms=25_000)
+
+    def _do(self, *bodies, after_ms=0):
         commands = tuple(c.Command("", "", 0, 0, body) for body in bodies)
-        apply(self.state, c.Batch(self.state.time_ms, self.state.time_ms, commands))
+        time_ms = self.state.time_ms + after_ms
+        apply(self.state, c.Batch(time_ms, time_ms, commands))
 
     def _name(self):
         self._count += 1
@@ -173,11 +193,40 @@ def listings(draw):
     )
 
 
-async def walk(seed, make, limit, changes):
-    """Go through a list while things change; return its pages and what fitted at each."""
+class Restless(Turns):
+    """Lets the world change at some turns, and takes note of what fits then."""
+
+    def __init__(self, world, listing, seed):
+        super().__init__()
+        self._world, self._listing = world, listing
+        self._random = random.Random(seed)
+        self.fitting = [set(listing.naive(world.state))]
+
+    async def take(self):
+        if self._random.random() < 0.3:
+            self._random.choice((self._world.change, self._world.renew))()
+            self.fitting.append(set(self._listing.naive(self._world.state)))
+
+
+async def while_it_changes(seed, make):
+    """Make one page that has room for all; return it, and what fitted at each moment."""
+    world = a_world(seed)
+    listing = make(world)
+    world.replica.turns = turns = Restless(world, listing, seed)
+    ((keys, _),) = [page async for page in listing.pages(1_000, None)]
+    return keys, turns.fitting
+
+
+def a_world(seed):
     world = World(seed)
     for _ in range(60):
         world.change()
+    return world
+
+
+async def walk(seed, make, limit, changes):
+    """Go through a list while things change; return its pages and what fitted at each."""
+    world = a_world(seed)
 
     def between():
         for _ in range(changes):
@@ -187,10 +236,14 @@ async def walk(seed, make, limit, changes):
 
 
 def run(seed, make, limit, changes):
+    return with_room(walk(seed, make, limit, changes))
+
+
+def with_room(work):
     with small_limits(), pytest.MonkeyPatch.context() as patch:
         for name, value in ROOM.items():
             patch.setattr(limits, name, value)
-        return asyncio.run(walk(seed, make, limit, changes))
+        return asyncio.run(work)
 
 
 @bounded(60)
@@ -213,6 +266,15 @@ def test_whatever_changes_meanwhile_what_fits_all_along_is_in_them_once(seed, ma
     for keys, fitting in pages:
         assert keys == [key for key in fitting if key in keys]
     assert set.intersection(*(set(fitting) for _, fitting in pages)) <= set(listed)
+
+
+@bounded(150)
+@given(seed=st.integers(0, 2**32), make=listings())
+def test_what_a_page_tells_was_so_at_some_moment_while_it_was_made(seed, make):
+    keys, fitting = with_room(while_it_changes(seed, make))
+    assert len(keys) == len(set(keys))
+    assert set(keys) <= set.union(*fitting)
+    assert set.intersection(*fitting) <= set(keys)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def seen_agent(agent):
 def seen_task(task):
     if task is None:
         return None
-    return task.status, task.claim_token, task.claimed_wall_ms, task.expired_claims
+    ended = (task.failure_reason, task.completed_wall_ms)
+    return task.status, task.claim_token, task.claimed_wall_ms, task.expired_claims, ended
 
 
 def check(state):

@@ -156,14 +156,14 @@ def sessions_lost_in_a_snapshot(patch: pytest.MonkeyPatch) -> None:
 
 
 def _without_table(patch: pytest.MonkeyPatch, name: str) -> None:
-    captured = snapshot.capture
+    captured = snapshot.Capture.snapshot
 
-    def capture(state: State, log_index: int) -> Snapshot:
-        whole = captured(state, log_index)
+    def capture(self: snapshot.Capture) -> Snapshot:
+        whole = captured(self)
         tables = tuple((table, {} if table == name else rows) for table, rows in whole.tables)
         return whole._replace(tables=tables)
 
-    patch.setattr(snapshot, "capture", capture)
+    patch.setattr(snapshot.Capture, "snapshot", capture)
 
 
 # --- events --------------------------------------------------------------------------------------

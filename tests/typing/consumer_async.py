@@ -208,9 +208,10 @@ async def administration(client: AsyncAgentKeeperClient) -> None:
     print(len(tasks), summary.agents_alive + summary.oldest_pending_ms)
     renewed: Lease = await client.renew_lease("job", "a", 3, ttl=60)
     await client.release_lease("job", "a", renewed.token)
+    await client.heartbeat("a")
     await client.deregister("a")
     moved: LeaderMoved = await client.move_leader("b", timeout=10)
-    saved: SnapshotSaved = await client.save_snapshot(Path("backup"))
+    saved: SnapshotSaved = await client.save_snapshot(Path("backup"), stale=True)
     print(moved.leader_node_id.upper(), moved.term + 1, saved.path.upper(), saved.size_bytes + 1)
 
 

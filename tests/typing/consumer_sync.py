@@ -199,9 +199,10 @@ def administration(client: AgentKeeperClient) -> None:
     print(len(tasks), summary.agents_alive + summary.oldest_pending_ms)
     renewed: Lease = client.renew_lease("job", "a", 3, ttl=60)
     client.release_lease("job", "a", renewed.token)
+    client.heartbeat("a")
     client.deregister("a")
     moved: LeaderMoved = client.move_leader("b", timeout=10)
-    saved: SnapshotSaved = client.save_snapshot(Path("backup"))
+    saved: SnapshotSaved = client.save_snapshot(Path("backup"), stale=True)
     print(moved.leader_node_id.upper(), moved.term + 1, saved.path.upper(), saved.size_bytes + 1)
 
 

@@ -180,8 +180,9 @@ class Administration(Face):
     def move_leader(self, to: str = "", *, timeout: float | None = None) -> LeaderMoved:
         """Have the replica with the node id `to` lead, or whichever other one is furthest.
 
-        Returns once it leads. Raises Refused for a replica that can't take over, Unavailable if it
-        did not in time: then the former leader goes on.
+        Returns once it leads. Raises Refused for a replica that can't take over or did not in time:
+        then the former leader goes on. Raises OutcomeUnknown when the answer was lost: without `to`
+        it is not asked again, which would move the leader once more.
         """
         return run(self._runner, self._core.cluster.move_leader(to, self._limit(timeout)))
 

@@ -115,7 +115,7 @@ class Contents:
         )
         yield gauge(
             "agentkeeper_task_oldest_pending_seconds",
-            "How long ago the PENDING task was created that was created first; 0 if there is none",
+            "How long the PENDING task has waited that waits longest; 0 if there is none",
             counts.oldest_pending_ms(state, self._wall_ms()) / 1000,
         )
 

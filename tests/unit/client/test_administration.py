@@ -43,6 +43,17 @@ def test_all_agents_are_listed_or_the_first_few(client):
     assert names(client.list_agents(statuses=("DEAD", "ALIVE"))) == ["a0", "a1", "a2", "a3", "a4"]
 
 
+def test_an_agent_is_kept_alive_without_its_handle(client, fake_keeper: FakeKeeper):
+    agent_id = an_agent(client).agent_id
+    before = client.get_agent(agent_id).last_heartbeat_at
+    fake_keeper.advance(5)
+    client.heartbeat(agent_id)
+    assert (client.get_agent(agent_id).last_heartbeat_at - before).total_seconds() == 5
+    client.deregister(agent_id)
+    with pytest.raises(NotFound):
+        client.heartbeat(agent_id)
+
+
 def test_agents_are_listed_by_name_and_tools(client):
     an_agent(client, "web-1", tools=["browser", "gpu"])
     an_agent(client, "web-2", tools=["browser"])

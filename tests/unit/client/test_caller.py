@@ -9,9 +9,11 @@ from agentkeeper import errors
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.client import methods, retry
 from agentkeeper.client.caller import MAX_REQUEST_BYTES, Caller, WaitOver
+from agentkeeper.client.cluster import Cluster
 from agentkeeper.client.core import Core
 from agentkeeper.client.endpoints import Endpoints
 from agentkeeper.client.transport import Failure
+from agentkeeper.types import LeaderMoved
 
 Code = grpc.StatusCode
 TASK = pb.CreateTaskResponse(task=pb.Task(id="t"))
@@ -355,3 +357,68 @@ async def test_closing_closes_the_sessions():
     transport.call = call
     await caller.close()
     assert closed == ["s1"]
+
+
+# ---- replicas of several versions
+
+OLD = said(Code.UNIMPLEMENTED, True, "no_such_method")
+AGENTS = pb.ListAgentsResponse(next_page_token="1")
+
+
+async def list_agents(transport, *names, method=methods.LIST_AGENTS):
+    return await make(transport, *names).call(method, method.request(), 5.0)
+
+
+async def test_what_one_replica_does_not_know_is_asked_of_the_others():
+    transport = Transport(OLD, Failure(Code.UNIMPLEMENTED, "no word of the daemon's"), AGENTS)
+    assert await list_agents(transport) == AGENTS
+    assert transport.endpoints == ["a", "b", "c"]
+
+
+async def test_what_no_replica_knows_is_refused_once_all_were_asked():
+    transport = Transport(OLD)
+    with pytest.raises(errors.Refused) as caught:
+        await list_agents(transport)
+    assert caught.value.code() is Code.UNIMPLEMENTED
+    assert transport.endpoints == ["a", "b", "c"]
+
+
+async def test_what_the_only_replicas_left_do_not_know_is_refused():
+    gone = Failure(Code.UNAVAILABLE, "gone", unreachable=True)
+    transport = Transport(OLD, gone, OLD)
+    with pytest.raises(errors.Refused) as caught:
+        await list_agents(transport)
+    assert caught.value.code() is Code.UNIMPLEMENTED
+    assert transport.endpoints == ["a", "b", "c"]
+
+
+async def test_one_that_knows_and_can_not_now_is_waited_for():
+    transport = Transport(OLD, NO_LEADER, OLD, NO_LEADER, NO_LEADER, AGENTS)
+    assert await list_agents(transport) == AGENTS
+    assert transport.endpoints == ["a", "b", "c", "b", "b", "b"]
+
+
+async def test_a_replica_that_does_not_know_says_nothing_of_what_another_may_have_done():
+    transport = Transport(IN_DOUBT, OLD)
+    with pytest.raises(errors.OutcomeUnknown):
+        await list_agents(transport, method=methods.MOVE_LEADER)
+    assert transport.endpoints == ["a", "b", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("to", "attempts", "outcome"), [("b", 2, None), ("", 1, errors.OutcomeUnknown)]
+)
+async def test_a_move_to_anyone_is_not_asked_for_twice(to, attempts, outcome):
+    transport = Transport(IN_DOUBT, pb.MoveLeaderResponse(leader_node_id="b", term=3))
+    moving = Cluster(make(transport)).move_leader(to, 5.0)
+    if outcome is None:
+        assert await moving == LeaderMoved("b", 3)
+    else:
+        with pytest.raises(outcome):
+            await moving
+    assert len(transport.calls) == attempts
+
+
+async def test_a_move_that_was_not_begun_is_asked_for_again():
+    transport = Transport(NO_LEADER, pb.MoveLeaderResponse(leader_node_id="b", term=3))
+    assert await Cluster(make(transport)).move_leader("", 5.0) == LeaderMoved("b", 3)

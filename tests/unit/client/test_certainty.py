@@ -59,7 +59,7 @@ async def test_that_no_task_was_claimed_is_certain_only_if_every_wait_was_answer
     first, kind, monkeypatch
 ):
     monkeypatch.setattr("agentkeeper.client.core.CLAIM_WAIT_S", 0.005)
-    monkeypatch.setattr("agentkeeper.client.core.SHORTEST_WAIT_S", 0.001)
+    monkeypatch.setattr("agentkeeper.client.core.ASK_AGAIN_S", 0.05)
 
     async def wait(endpoint, timeout_s):
         await asyncio.sleep(0.01)
@@ -69,6 +69,25 @@ async def test_that_no_task_was_claimed_is_certain_only_if_every_wait_was_answer
     with pytest.raises(kind) as caught:
         await a_core(Transport(*script)).claim_task("agent", 0.2)
     assert caught.value.code() is Code.DEADLINE_EXCEEDED
+
+
+async def test_a_claim_leaves_time_for_the_last_answer(monkeypatch):
+    core, loop = a_core(Transport(None)), asyncio.get_running_loop()
+    now_s, for_answers_s = 0.0, []
+
+    async def answered_when_the_wait_is_over(method, request, timeout_s, *, hold_s):
+        nonlocal now_s
+        wait_s = request.wait_ms / 1000
+        now_s += wait_s
+        for_answers_s.append(timeout_s - wait_s)
+        return pb.ClaimTaskResponse()
+
+    monkeypatch.setattr(core._caller, "call", answered_when_the_wait_is_over)
+    monkeypatch.setattr(loop, "time", lambda: now_s)
+    with pytest.raises(errors.Unavailable):
+        await core.claim_task("agent", 30.0)
+    assert len(for_answers_s) > 2
+    assert min(for_answers_s) >= 0.2
 
 
 # ---- leases

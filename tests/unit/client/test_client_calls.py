@@ -206,13 +206,64 @@ def test_tasks_are_listed_page_by_page(connect, daemons):
 
 def test_a_daemon_of_an_earlier_version_may_give_more_than_it_was_asked_for(connect, daemons):
     daemon = daemons()
-    policies = [pb.Policy(id=f"p{i}", effect=pb.POLICY_EFFECT_ALLOW) for i in range(1_200)]
+    policies = [pb.Policy(id=f"p{i:04}", effect=pb.POLICY_EFFECT_ALLOW) for i in range(1_200)]
     tasks = [pb.Task(id=f"t{i}") for i in range(1_200)]
     daemon.answers["ListPolicies"] = lambda r, c: pb.ListPoliciesResponse(policies=policies)
     daemon.answers["ListTasks"] = lambda r, c: pb.ListTasksResponse(tasks=tasks)
     client = connect(daemon.address)
     assert [policy.id for policy in client.list_policies()] == [p.id for p in policies]
     assert [task.id for task in client.list_tasks(limit=3)] == ["t0", "t1", "t2"]
+
+
+def test_filters_hold_though_a_daemon_of_an_earlier_version_does_not_know_them(connect, daemons):
+    daemon = daemons()
+    tasks = [
+        pb.Task(id=f"t{i}", type="xyz"[i % 3], claimed_by_agent_id="ann" if i % 2 else "")
+        for i in range(60)
+    ]
+    asked = []
+
+    def page(request, context):
+        asked.append(request.limit)
+        start = int(request.page_token or 0)
+        end = start + request.limit
+        token = str(end) if end < len(tasks) else ""
+        return pb.ListTasksResponse(tasks=tasks[start:end], next_page_token=token)
+
+    daemon.answers["ListTasks"] = page
+    client = connect(daemon.address)
+    assert [t.id for t in client.list_tasks(type="y")] == [f"t{i}" for i in range(1, 60, 3)]
+    assert [t.id for t in client.list_tasks(claimed_by="ann")] == [f"t{i}" for i in range(1, 60, 2)]
+    assert [t.id for t in client.list_tasks(type="x", claimed_by="ann", limit=4)] == [
+        *("t3", "t9", "t15", "t21")
+    ]
+    asked.clear()
+    assert [t.id for t in client.list_tasks(type="z", limit=2)] == ["t2", "t5"]
+    assert len(asked) == 2, "more is asked for once it is seen that much does not fit"
+    assert [t.id for t in client.list_tasks(claimed_by="bob", limit=1)] == []
+
+
+@pytest.mark.parametrize("first_pages", [0, 1, 2])
+def test_policies_are_listed_once_though_a_daemon_of_an_earlier_version_gives_the_rest(
+    connect, daemons, first_pages, monkeypatch
+):
+    monkeypatch.setattr("agentkeeper.client.queries.PAGE", 3)
+    daemon = daemons()
+    policies = [pb.Policy(id=f"p{i}", effect=pb.POLICY_EFFECT_DENY) for i in range(8)]
+    calls = []
+
+    def page(request, context):
+        calls.append(request)
+        if len(calls) > first_pages:  # it knows neither limit nor page_token
+            return pb.ListPoliciesResponse(policies=policies)
+        rest = [policy for policy in policies if policy.id > request.page_token]
+        found = rest[: request.limit]
+        return pb.ListPoliciesResponse(policies=found, next_page_token=found[-1].id)
+
+    daemon.answers["ListPolicies"] = page
+    listed = connect(daemon.address).list_policies()
+    assert [policy.id for policy in listed] == [policy.id for policy in policies]
+    assert len(calls) == first_pages + 1
 
 
 def test_agents_heartbeat_and_stop_when_dead(connect, daemons):

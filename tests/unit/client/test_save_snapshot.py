@@ -12,7 +12,7 @@ from sdk_story import PATIENCE_S, an_agent, background, eventually
 
 from agentkeeper import AgentKeeperClient, AsyncAgentKeeperClient, errors
 from agentkeeper._pb import agentkeeper_pb2 as pb
-from agentkeeper.client import cluster
+from agentkeeper.client import cluster, retry
 from agentkeeper.core.snapshot import restore
 from agentkeeper.testing import FakeKeeper
 
@@ -134,7 +134,7 @@ def test_it_begins_anew_at_another_replica(connect, daemons, folder):
     client = connect(one.daemon, other.daemon)
     with pytest.raises(errors.Unavailable):
         client.save_snapshot(folder / "saved")
-    assert min(one.asked, other.asked) >= cluster.SAVES // 2
+    assert min(one.asked, other.asked) >= cluster.BREAKS // 2
     other.answers = [whole]
     before = one.asked
     assert client.save_snapshot(folder / "saved").size_bytes == len(WHOLE)
@@ -145,7 +145,64 @@ def test_it_gives_up_after_some_attempts(connect, daemons, folder):
     sender = Sender(daemons(), breaks_off)
     with pytest.raises(errors.Unavailable, match="broke off"):
         connect(sender.daemon).save_snapshot(folder / "saved")
-    assert sender.asked == cluster.SAVES
+    assert sender.asked == cluster.BREAKS
+
+
+def has_no_room(daemon, context):
+    yield from ()
+    daemon.refuse(context, grpc.StatusCode.UNAVAILABLE, True, reason="overloaded")
+
+
+@pytest.fixture
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(retry, "MAX_PAUSE_S", 0.002)
+
+
+@pytest.mark.parametrize("timeout", [None, PATIENCE_S])
+def test_room_is_waited_for_however_often_there_is_none(
+    connect, daemons, folder, short_pauses, timeout
+):
+    times = 3 * cluster.BREAKS
+    sender = Sender(daemons(), *[has_no_room] * times, breaks_off, *[has_no_room] * times, whole)
+    saved = connect(sender.daemon).save_snapshot(folder / "saved", timeout=timeout)
+    assert saved.size_bytes == len(WHOLE)
+    assert sender.asked == 2 * times + 2
+
+
+@pytest.mark.parametrize("timeout", [None, 0.5])
+def test_room_is_waited_for_until_the_time_is_over(daemons, folder, short_pauses, timeout):
+    sender = Sender(daemons(), has_no_room)
+    patience_s = 0.5 if timeout is None else PATIENCE_S
+    client = AgentKeeperClient(endpoints=[sender.daemon.address], timeout=patience_s)
+    with client, pytest.raises(errors.Unavailable, match="no replica had room") as caught:
+        client.save_snapshot(folder / "saved", timeout=timeout)
+    assert caught.value.reason == "overloaded"
+
+
+def test_a_replica_that_has_no_room_is_left_for_another(connect, daemons, folder):
+    full, other = Sender(daemons(), has_no_room), Sender(daemons(), breaks_off, whole)
+    client = connect(full.daemon, other.daemon)
+    for _ in range(2):
+        assert client.save_snapshot(folder / "saved").size_bytes == len(WHOLE)
+
+
+def test_a_replica_that_cannot_yet_is_left_for_another(connect, daemons, folder):
+    old, new = daemons(), Sender(daemons(), whole)
+    old.answers["SaveSnapshot"] = lambda r, c: c.abort(grpc.StatusCode.UNIMPLEMENTED, "what?")
+    for _ in range(6):  # which is asked first is drawn by lot
+        with AgentKeeperClient(endpoints=[old.address, new.daemon.address]) as client:
+            assert client.save_snapshot(folder / "saved").size_bytes == len(WHOLE)
+    with pytest.raises(errors.Refused) as caught:
+        connect(old).save_snapshot(folder / "saved")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(("stale", "said"), [(False, None), (True, "stale")])
+def test_the_latest_state_is_asked_for_unless_any_will_do(connect, daemons, folder, stale, said):
+    sender = Sender(daemons(), whole)
+    connect(sender.daemon).save_snapshot(folder / "saved", stale=stale)
+    (asked,) = (told for name, told in sender.daemon.calls if name == "SaveSnapshot")
+    assert asked.get("agentkeeper-consistency") == said
 
 
 def test_a_refusal_is_told_at_once(connect, daemons, folder):

@@ -176,6 +176,8 @@ def test_nothing_is_accepted_while_leadership_moves(replica: Replica) -> None:
     replica.lead()
     replica.engine.transfer_leadership()
     replica.engine.step()
+    replica.answer("b", replica.raft.last_index + 1)
+    replica.engine.step()
     outcomes = replica.propose()
     replica.engine.step()
     assert outcomes == [Outcome.REJECTED]

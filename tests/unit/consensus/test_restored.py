@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from simulated_disk import SimulatedDisk
 
 from agentkeeper.consensus import restored
 from agentkeeper.consensus.config import RaftConfig
+from agentkeeper.consensus.disk import OsFile
 from agentkeeper.consensus.engine import RaftEngine
 from agentkeeper.consensus.port import Role, StartError
 from agentkeeper.consensus.snapshot_file import Snapshot
@@ -79,6 +81,40 @@ def test_one_that_begins_with_something_else_is_no_founder(
         assert set(replica.raft.ballot.founders) == (set("ab") if votes else set())
 
 
+def test_new_replicas_that_cannot_begin_together_say_why(
+    make: Make, restore: Callable[..., Replica]
+) -> None:
+    def trouble(replica: Replica, **incarnations: str) -> str:
+        for peer, incarnation in incarnations.items():
+            meet(replica, peer, incarnation)
+        return replica.raft.trouble
+
+    waits = "it is new, and waits for the other replicas to begin a cluster with or to join"
+    assert trouble(restore()) == waits
+    assert trouble(restore(), b=f"{FROM}.b") == waits
+    assert "restored from another file than b, c: restore" in trouble(
+        restore(), b=f"{OTHER}.b", c=f"{OTHER}.c"
+    )
+    assert "restored from another file than c: restore" in trouble(
+        restore(), b="of b", c=f"{OTHER}.c"
+    )
+    unlike = trouble(restore(), b=f"{FROM}.b", c="of c")
+    assert "restored from a snapshot, unlike c: restore all" in unlike
+    assert "--bootstrap" in unlike
+    assert trouble(make(new=True), b="of b") == waits
+    assert "it came empty, unlike b, c: restore all" in trouble(
+        make(new=True), b=f"{FROM}.b", c=f"{FROM}.c"
+    )
+
+
+def test_trouble_with_one_goes_with_its_link(restore: Callable[..., Replica]) -> None:
+    replica = restore()
+    meet(replica, "c", f"{OTHER}.c")
+    assert "another file" in replica.raft.trouble
+    replica.cut("c")
+    assert "another file" not in replica.raft.trouble
+
+
 def test_one_that_is_empty_founds_nothing_with_those_that_were_restored(make: Make) -> None:
     empty = make(new=True, bootstrap=True)
     for peer in "bc":
@@ -133,6 +169,36 @@ def test_a_folder_is_made_whole_and_only_where_nothing_is(tmp_path: Path) -> Non
     assert told == [(40, restored.TERM, b"the state")]
     assert engine.status().last_log_index == 41
     engine.stop()
+
+
+def test_a_fresh_volume_counts_as_empty(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    restored.make_folder(RaftConfig("a", tmp_path), 40, b"the state", lambda: "drawn")
+    assert (tmp_path / "identity.json").exists()
+
+
+@pytest.mark.parametrize("room_bytes", [0, 20, 100, 3_000, 60_000])
+def test_what_was_made_of_a_folder_goes_when_the_rest_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room_bytes: int
+) -> None:
+    (tmp_path / "lost+found").mkdir()
+    payload = bytes(100_000)
+    written = 0
+
+    def write(file: OsFile, offset: int, data: bytes) -> None:
+        nonlocal written
+        written += len(data)
+        if written > room_bytes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(file, offset, data)
+
+    original = OsFile.write
+    with monkeypatch.context() as patch:
+        patch.setattr(OsFile, "write", write)
+        with pytest.raises(StartError, match=r"full|No space"):
+            restored.make_folder(RaftConfig("a", tmp_path), 40, payload, lambda: "drawn")
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", "lost+found"}
+    restored.make_folder(RaftConfig("a", tmp_path), 40, payload, lambda: "drawn")
 
 
 def test_one_made_empty_has_no_origin() -> None:

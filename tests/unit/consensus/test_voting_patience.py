@@ -145,6 +145,8 @@ def test_a_leader_asks_the_next_one_when_the_first_does_not_stand(
     replica.step()
     let_all_have_the_log(replica)
     replica.engine.transfer_leadership()
+    replica.step()
+    let_all_have_the_log(replica)
     asked = []
     for _ in range(4):
         replica.step()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentkeeper.consensus.port import Outcome
-from agentkeeper.core.codec import pack_batch, unpack_batch
+from agentkeeper.core.codec import ENCODING, pack_batch, unpack_batch
 from agentkeeper.core.commands import Batch, Command, Heartbeat, Register
 from agentkeeper.core.records import DONE, Card, Result
 from agentkeeper.server.errors import CallError
@@ -65,7 +65,7 @@ class Log:
         self.time_ms += later_ms
         commands = tuple(Command("", "", 0, 0, body) for body in bodies)
         batch = Batch(self.time_ms, self.time_ms, commands)
-        self.machine.deliver(self.machine.applied_index + 1, 1, pack_batch(batch))
+        self.machine.deliver(self.machine.applied_index + 1, 1, pack_batch(batch, ENCODING))
         return list(self.applied[-1].results)
 
     def register(self, agent_id: str, *tools: str, ttl_ms: int = 3_600_000) -> None:
@@ -81,7 +81,9 @@ class Around:
         self.sent: list[tuple[str, Forward | Forwarded]] = []
         self.linked = True
         self.index = 0
-        self.proposer = Proposer(self._propose, self._send, lambda: (1_000, 2_000))
+        self.proposer = Proposer(
+            self._propose, self._send, lambda: (1_000, 2_000), encoding=lambda: ENCODING
+        )
 
     def _propose(self, payload: bytes, ended: Callable[[Outcome], None]) -> None:
         self.batches.append(payload)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from agentkeeper.consensus.port import Outcome
+from agentkeeper.core.codec import ENCODING
 from agentkeeper.core.commands import Register
 from agentkeeper.core.state import State
 from agentkeeper.server.caller import Caller
@@ -28,7 +29,12 @@ class OneReplica:
         self.withheld: list[tuple[bytes, Callable[[Outcome], None]]] = []
         self.ids = 0
         nothing: Any = SimpleNamespace()
-        proposer = Proposer(self._propose, lambda node_id, message: False, lambda: (1_000, 1_000))
+        proposer = Proposer(
+            self._propose,
+            lambda node_id, message: False,
+            lambda: (1_000, 1_000),
+            encoding=lambda: ENCODING,
+        )
         self.proposer = proposer
         turns = Turns()
         self.replica = Replica(

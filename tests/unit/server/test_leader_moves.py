@@ -83,6 +83,51 @@ async def test_the_leader_answers_whoever_asked_it() -> None:
         assert world.sent.pop() == ("c", TellTransfer(7, "gave up"))
 
 
+async def test_a_leader_known_here_does_without_the_lost_answer() -> None:
+    world = World()
+    moving = await world.begin("c")
+    world.follow("c", 4)
+    assert await moving == ("c", 4)
+    world.moves.told(TellTransfer(41, "done"))  # too late: it means nothing
+
+
+async def test_a_leader_resigns_until_somebody_has_taken_over() -> None:
+    world = World()
+    world.follow("a", 3)
+    resigning = asyncio.ensure_future(world.moves.resign())
+    for how in (Transfer.GAVE_UP, Transfer.SILENT, Transfer.BEHIND, Transfer.DONE):
+        await settle()
+        to, ended = world.transfers.pop()
+        assert (to, world.transfers) == (None, [])
+        ended(how)
+    await settle()
+    assert not resigning.done(), "what is above the engine does not know yet"
+    world.follow(None, 4)
+    await settle()
+    assert resigning.done()
+
+
+async def test_who_does_not_lead_or_is_alone_has_nothing_to_resign() -> None:
+    world = World()
+    await world.moves.resign()
+    assert world.transfers == []
+    world.follow("a", 3)
+    resigning = asyncio.ensure_future(world.moves.resign())
+    await settle()
+    world.transfers.pop()[1](Transfer.ALONE)
+    await resigning
+
+
+async def test_an_answer_to_a_resignation_that_was_broken_off_harms_nobody() -> None:
+    world = World()
+    world.follow("a", 3)
+    resigning = asyncio.ensure_future(world.moves.resign())
+    await settle()
+    resigning.cancel()
+    await settle()
+    world.transfers.pop()[1](Transfer.GAVE_UP)
+
+
 async def test_nothing_is_moved_to_who_leads_already() -> None:
     world = World()
     assert await (await world.begin("b")) == ("b", 3)
@@ -96,9 +141,11 @@ async def test_nothing_is_moved_to_who_leads_already() -> None:
         ("unknown", "FAILED_PRECONDITION", "no replica 'c'"),
         ("not connected", "FAILED_PRECONDITION", "'c' is not connected"),
         ("no vote", "FAILED_PRECONDITION", "'c' does not vote"),
-        ("gave up", "UNAVAILABLE", "'b' leads on"),
+        ("silent", "FAILED_PRECONDITION", "no answer came from replica 'c'"),
+        ("behind", "FAILED_PRECONDITION", "did not reach replica 'c'"),
+        ("gave up", "ABORTED", "'b' leads on"),
         ("not leading", "UNAVAILABLE", "'b' does not lead"),
-        ("something that a newer build says", "UNAVAILABLE", "'b' leads on"),
+        ("something that a newer build says", "ABORTED", "'b' leads on"),
     ],
 )
 async def test_why_it_did_not_move_is_told(ended: str, code: str, words: str) -> None:

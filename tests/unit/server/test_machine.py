@@ -6,9 +6,11 @@ import gc
 import pytest
 
 from agentkeeper.core import limits
-from agentkeeper.core.codec import pack_batch
+from agentkeeper.core.codec import ENCODING, pack_batch
 from agentkeeper.core.commands import Batch
 from agentkeeper.core.snapshot import capture, pack_snapshot
+from agentkeeper.core.state import TABLES
+from agentkeeper.core.table import Table
 from agentkeeper.server import machine as module
 from agentkeeper.server.errors import CallError
 from agentkeeper.server.machine import Machine
@@ -17,7 +19,7 @@ from .helpers import Log, failing, settle, until
 
 
 def entry(time_ms: int) -> bytes:
-    return pack_batch(Batch(time_ms, 1, ()))
+    return pack_batch(Batch(time_ms, 1, ()), ENCODING)
 
 
 async def test_entries_are_applied_in_order_and_told() -> None:
@@ -116,3 +118,43 @@ async def test_waits_for_an_index_are_bounded(monkeypatch: pytest.MonkeyPatch) -
         assert isinstance(task.exception(), CallError)
     machine.deliver(50, 1, entry(1))
     await asyncio.gather(*(task for task in waiting if task not in refused))
+
+
+async def test_a_capture_is_of_the_call_and_shared_by_those_who_ask_at_once() -> None:
+    log = Log()
+    log.register("before")
+    machine = log.machine
+    asking = [asyncio.ensure_future(machine.capture()) for _ in range(2)]
+    await asyncio.sleep(0)
+    log.register("after")
+    asking.append(asyncio.ensure_future(machine.capture()))
+    asking[1].cancel()
+    await settle()
+    first, later = await asking[0], await asking[2]
+    assert (first.log_index, later.log_index) == (1, 2)
+    assert [list(dict(taken.tables)["agents"]) for taken in (first, later)] == [
+        ["before"],
+        ["before", "after"],
+    ]
+    one, other = await asyncio.gather(machine.capture(), machine.capture())
+    assert one is other
+    assert not machine._captures
+
+
+async def test_no_turn_copies_more_than_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    log.register("a", "tool")
+    copied: list[int] = []
+    turn = 0
+    copy = Table.copy
+
+    def noted(table: Table[object, object]) -> dict[object, object]:
+        copied.append(turn)
+        return copy(table)
+
+    monkeypatch.setattr(Table, "copy", noted)
+    capturing = asyncio.ensure_future(log.machine.capture())
+    while not capturing.done():
+        turn += 1
+        await asyncio.sleep(0)
+    assert len(copied) == len(TABLES) == len(set(copied))

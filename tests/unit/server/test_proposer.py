@@ -6,7 +6,7 @@ import pytest
 
 from agentkeeper.consensus.port import Outcome
 from agentkeeper.core import limits, refusals
-from agentkeeper.core.codec import pack_batch, pack_commands, unpack_commands
+from agentkeeper.core.codec import ENCODING, pack_batch, pack_commands, unpack_commands
 from agentkeeper.core.commands import Batch, Command, CreateTask, Heartbeat
 from agentkeeper.core.records import DONE, Refused
 from agentkeeper.server import proposer as module
@@ -91,11 +91,11 @@ async def test_another_request_under_the_same_number_does_not_answer_it() -> Non
     waiting = around.submit(command(1))
     await settle()
     other = command(1)._replace(body=Heartbeat("somebody-else"))
-    around.apply(pack_batch(Batch(1, 1, (other,))), DONE)
+    around.apply(pack_batch(Batch(1, 1, (other,)), ENCODING), DONE)
     await settle()
     assert not waiting.done()
     refusal = refusals.number_reused(1)
-    around.apply(pack_batch(Batch(1, 1, (command(1),))), refusal)
+    around.apply(pack_batch(Batch(1, 1, (command(1),)), ENCODING), refusal)
     assert await waiting == refusal
 
 
@@ -282,7 +282,7 @@ async def test_a_refusal_is_a_result() -> None:
 
 
 def forward(number: int, *commands: Command) -> Forward:
-    return Forward(number, pack_commands(list(commands)))
+    return Forward(number, pack_commands(list(commands), ENCODING))
 
 
 async def test_foreign_batches_go_into_the_log_and_are_acknowledged() -> None:

@@ -67,6 +67,19 @@ async def test_a_stale_read_asks_nobody() -> None:
     assert "a1" in (await replica(log, found=99).read(Caller(stale=True))).agents
 
 
+@pytest.mark.parametrize("stale", [False, True])
+async def test_nothing_is_read_of_a_restored_state_before_its_epoch_begins(stale: bool) -> None:
+    """A watch that resumes would else be told that what it has seen is in the future."""
+    log = Log()
+    log.register("a1")
+    log.machine.state.epoch_due = 1
+    with pytest.raises(CallError) as caught:
+        await replica(log, found=1).read(Caller(stale=stale))
+    assert (caught.value.code, caught.value.definite) == ("UNAVAILABLE", True)
+    log.register("a2")
+    assert "a2" in (await replica(log, found=2).read(Caller(stale=stale))).agents
+
+
 async def test_a_read_that_can_not_be_served_in_time_is_definitely_unavailable() -> None:
     with pytest.raises(CallError) as caught:
         await replica(Log(), found=3).read(Caller(deadline_s=soon(0.01)))

@@ -1,6 +1,6 @@
 """Shared streams over gRPC in this process: how many there may be, and how they end."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,23 +11,55 @@ import pytest
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
 from agentkeeper.server import rpc
+from agentkeeper.server.caller import Caller
 from agentkeeper.server.exchange import Exchange
 from agentkeeper.server.rpc import RpcServer
+from agentkeeper.server.sending import Sending
+from agentkeeper.server.services.method import Method, Stream, Subscription
 
-from .desk import Desk, call
+from .desk import Desk, Request, call, request
 from .helpers import until
 
 PATH = "/agentkeeper.v1.ExchangeService/Exchange"
+FLOOD = "/agentkeeper.v1.Three/Flood"
+
+
+class FloodingDesk(Desk):
+    """Its `Flood` gives more than any connection holds, for as long as that is taken."""
+
+    def __init__(self, stalled_s: float | None) -> None:
+        self.stalled_s = stalled_s
+        self.sent = 0
+        super().__init__()
+
+    def services(self) -> dict[str, list[Method]]:
+        flood = Stream("Flood", Request, self.flood, self.stalled_s)
+        return {**super().services(), "Three": [flood]}
+
+    async def flood(self, request: pb.GetAgentRequest, caller: Caller) -> Subscription:
+        return Subscription(self._endless(), None)
+
+    async def _endless(self) -> AsyncGenerator[bytes, None]:
+        while True:
+            self.sent += 1
+            yield bytes(1_000_000)
+
+
+@asynccontextmanager
+async def connected(desk: Desk) -> AsyncIterator[grpc.aio.Channel]:
+    """A connection to a server of the desk's methods."""
+    server = RpcServer(desk.services(), desk.surroundings)
+    port = await server.start("127.0.0.1:0")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop()
 
 
 @asynccontextmanager
 async def serving(desk: Desk) -> AsyncIterator[Any]:
-    """A server of the desk's methods, and what opens a stream to it."""
-    server = RpcServer(desk.services(), desk.surroundings)
-    port = await server.start("127.0.0.1:0")
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    """A server of the desk's methods, and what opens a shared stream to it."""
+    async with connected(desk) as channel:
         yield channel.stream_stream(PATH)
-    await server.stop()
 
 
 async def status_of(stream: Any) -> tuple[grpc.StatusCode, dict[str, str]]:
@@ -116,3 +148,47 @@ async def test_streams_are_looked_after_though_that_failed_once(
         desk.leader = "b:1"
         assert pb.AnswerFrame.FromString(await stream.read()).leader_endpoint == "b:1"
         stream.cancel()
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_a_stream_that_nobody_reads_gives_its_place_to_others(
+    monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    """After a while, or at once when the replica stops."""
+    monkeypatch.setattr(rpc, "LOOK_S", 0.001)
+    desk = FloodingDesk(stalled_s=None if stops else 0.05)
+    async with connected(desk) as channel:
+        stream: Any = channel.unary_stream(FLOOD)(request(""))
+        await stream.initial_metadata()
+        await until(lambda: desk.sent > 0)
+        if stops:
+            desk.closing.set()
+        await until(lambda: desk.calls == 0)
+        sent = desk.sent
+        code, told = await status_of(stream)
+        assert code is grpc.StatusCode[("RESOURCE_EXHAUSTED", "UNAVAILABLE")[stops]]
+        assert told["agentkeeper-reason"] == ("slow_reader", "shutting_down")[stops]
+    assert desk.sent == sent
+
+
+async def test_a_stream_that_is_read_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many writes, together longer than one may take."""
+    monkeypatch.setattr(rpc, "LOOK_S", 0.001)
+    desk = FloodingDesk(stalled_s=30.0)
+    looked_at = 0
+
+    def look(sending: Sending) -> None:
+        nonlocal looked_at
+        if desk.sent > looked_at:
+            looked_at = desk.sent
+            sending._since_s -= 20.0  # as if it took so long
+        original(sending)
+
+    original = Sending.look
+    monkeypatch.setattr(Sending, "look", look)
+    async with connected(desk) as channel:
+        stream: Any = channel.unary_stream(FLOOD)(request(""))
+        while looked_at < 10:
+            assert len(await stream.read()) == 1_000_000
+        stream.cancel()
+        await until(lambda: desk.calls == 0)

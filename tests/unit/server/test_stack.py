@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from agentkeeper.consensus.port import EngineStatus, Listener, Outcome, PeerStatus, Role, Transfer
 from agentkeeper.core import limits
-from agentkeeper.core.codec import pack_batch, unpack_batch
+from agentkeeper.core.codec import ENCODING, pack_batch, unpack_batch
 from agentkeeper.core.commands import Command, Register
 from agentkeeper.core.snapshot import pack_snapshot
 from agentkeeper.server.caller import Caller
@@ -134,7 +134,7 @@ async def test_a_replica_that_makes_something_else_of_an_entry_stops(
     def with_another_command(payload: bytes) -> bytes:
         batch = unpack_batch(payload)
         first = Command("", "", 0, 0, Register("another", CARD, 3_600_000, 0))
-        return pack_batch(batch._replace(commands=(*batch.commands, first)))
+        return pack_batch(batch._replace(commands=(*batch.commands, first)), ENCODING)
 
     cluster.engines[odd].alter = with_another_command
     with capture_logs() as logs:
@@ -170,7 +170,7 @@ async def test_digests_outlive_a_missing_link_but_not_a_restored_snapshot(
     await settle()
     assert digests["a"]._theirs["c"] == digests["c"]._own
     machine = cluster.stacks["a"].machine
-    data = b"".join(pack_snapshot(machine.capture()))
+    data = b"".join(pack_snapshot(await machine.capture()))
     cluster.engines["c"].listener.restored(machine.applied_index + 3, 1, data)
     await until(lambda: digests["c"]._own == {})
     assert digests["c"]._last_index == machine.applied_index + 3
