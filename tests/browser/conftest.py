@@ -30,7 +30,7 @@ PATIENCE_MS = 15_000
 Opener = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if PATH is None:
         pytest.skip("there is no chromium here")
@@ -39,7 +39,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[LocalCluster]:
     """Three replicas, for tests that do no harm."""
     with LocalCluster(replicas=3) as cluster:
