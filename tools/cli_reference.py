@@ -38,7 +38,8 @@ forms stays as it is between versions, but for new fields; tables may change."""
 OWN_CODES = """\
 `lock`, `elect` and `agent register -- COMMAND` return the exit code of what they run: 128 + n if
 signal n ended it, 126 if it can't be run, 127 if there is no such command. A command that is itself
-interrupted exits with 128 + the signal's number: 130 after Ctrl-C."""
+interrupted exits with 128 + the signal's number: 130 after Ctrl-C, 141 when who reads its output
+has left. Of several ids each is tried; the exit code is the worst, that is the highest."""
 
 
 def run() -> int:
@@ -96,7 +97,8 @@ def _variables() -> Iterator[str]:
         f"| {variables.TIMEOUT} | `--timeout` |",
         f"| {variables.OUTPUT} | `-o` |",
         f"| {variables.AGENT_ID} | `--agent-id`; set for the commands that are run |",
-        f"| {variables.TOKEN} | `--token`; set by `lock` and `task work` |",
+        f"| {variables.TOKEN} | `--token`, of `task` where AGENTKEEPER_TASK is that task; "
+        "set by `lock` and `task work` |",
         f"| {variables.TASK} | set by `lock` and `task work` |",
         f"| {variables.TASK_TYPE} | set by `task work` |",
         f"| {variables.GROUP}, {variables.TERM} | set by `elect` |",

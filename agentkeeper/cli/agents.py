@@ -10,10 +10,12 @@ import click
 
 from agentkeeper.cli import variables
 from agentkeeper.cli.connection import AGENT_IDS, with_client
+from agentkeeper.cli.ending import for_each
 from agentkeeper.cli.exits import Code
 from agentkeeper.cli.output import Column, Output, ago, with_output
-from agentkeeper.cli.parameters import Word
+from agentkeeper.cli.parameters import LIMIT, TTL_S, Word
 from agentkeeper.cli.running import grace_option, require_executable, run_while_held
+from agentkeeper.core import limits
 
 if TYPE_CHECKING:
     from agentkeeper import AgentKeeperClient
@@ -25,7 +27,7 @@ CONFLICTS = ("coexist", "replace", "reject")
 COLUMNS = (
     Column("AGENT ID", lambda agent: agent.agent_id),
     Column("NAME", lambda agent: agent.card.name),
-    Column("STATUS", lambda agent: agent.status),
+    Column("STATE", lambda agent: agent.status),
     Column("HEARTBEAT", lambda agent: ago(agent.last_heartbeat_at)),
     Column("TTL", lambda agent: f"{agent.ttl_seconds} s", right=True),
     Column("TOOLS", lambda agent: agent.card.tools),
@@ -49,7 +51,7 @@ def agent() -> None:
 @click.option("--all", "everyone", is_flag=True, help="DEAD ones too, while they are remembered.")
 @click.option("--name", "name_prefix", default="", metavar="PREFIX", help="Names that begin so.")
 @click.option("--tool", "tools", multiple=True, help="Having this tool; may be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many.  [default: all]")
+@click.option("--limit", type=LIMIT, help="At most this many.  [default: all]")
 @with_client
 @with_output
 def list_agents(
@@ -82,7 +84,9 @@ def get(client: AgentKeeperClient, show: Output, agent_id: str) -> None:
 @agent.command("find")
 @click.argument("query", nargs=-1)
 @click.option("--tool", "tools", multiple=True, help="Having this tool; may be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, limits.FIND_LIMIT_MAX), default=10, show_default=True
+)
 @with_client
 @with_output
 def find(
@@ -105,7 +109,7 @@ def find(
 @click.option("--agent-version", default="", help="Its own version.")
 @click.option("--tool", "tools", multiple=True, help="A tool it has; may be repeated.")
 @click.option("--meta", "pairs", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
-@click.option("--ttl", type=click.IntRange(min=1), default=30, show_default=True, metavar="SECONDS")
+@click.option("--ttl", type=TTL_S, default=30, show_default=True, metavar="SECONDS")
 @click.option(
     "--on-name-conflict", type=click.Choice(CONFLICTS), default="coexist", show_default=True
 )
@@ -162,15 +166,36 @@ def register(
         sys.exit(Code.LOST)
 
 
+@agent.command("heartbeat")
+@click.argument("agent_ids", nargs=-1, required=True, shell_complete=AGENT_IDS)
+@with_client
+@with_output
+def heartbeat(client: AgentKeeperClient, show: Output, agent_ids: Sequence[str]) -> None:
+    """Keep agents ALIVE for another ttl from now, each by its own."""
+
+    def beat(agent_id: str) -> str:
+        client.heartbeat(agent_id)
+        return agent_id
+
+    for_each(agent_ids, beat, lambda done: _show_ids(show, "alive", done))
+
+
 @agent.command("deregister")
 @click.argument("agent_ids", nargs=-1, required=True, shell_complete=AGENT_IDS)
 @with_client
 @with_output
 def deregister(client: AgentKeeperClient, show: Output, agent_ids: Sequence[str]) -> None:
     """End agents: their leases are released, their tasks requeued, they leave their elections."""
-    for agent_id in agent_ids:
+
+    def end(agent_id: str) -> str:
         client.deregister(agent_id)
-    show.done({"agent_ids": list(agent_ids)}, f"deregistered: {', '.join(agent_ids)}")
+        return agent_id
+
+    for_each(agent_ids, end, lambda done: _show_ids(show, "deregistered", done))
+
+
+def _show_ids(show: Output, what: str, agent_ids: Sequence[str]) -> None:
+    show.done({"agent_ids": agent_ids}, f"{what}: {', '.join(agent_ids)}")
 
 
 def _metadata(pairs: Sequence[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import click
 from agentkeeper.cli.connection import endpoints_option, signals_end, timeout_option
 from agentkeeper.cli.exits import Code
 from agentkeeper.cli.output import Output, with_output
+from agentkeeper.cli.parameters import Seconds
 
 
 @click.group()
@@ -28,7 +29,7 @@ def check() -> None:
 @click.option(
     "--duration",
     "duration_s",
-    type=click.FloatRange(min=1),
+    type=Seconds(1),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -14,6 +15,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from agentkeeper.cli import variables
+from agentkeeper.cli.output import printable
+from agentkeeper.cli.parameters import Seconds
 
 if TYPE_CHECKING:
     from agentkeeper.client import AgentKeeperClient
@@ -24,6 +27,9 @@ DEFAULT_ENDPOINT = "localhost:7070"
 DEFAULT_TIMEOUT_S = 10.0
 COMPLETION_TIMEOUT_S = 1.0
 COMPLETIONS = 50
+LOOKED_AT = 1_000
+HARMLESS = re.compile(r"[A-Za-z0-9_./:@%+=-]+")
+"""Words that a shell takes as they are."""
 ASKED = "agentkeeper.endpoints"
 ASKING = "agentkeeper.command"
 """Where in the context's `meta` endpoints and command are, for those who explain errors."""
@@ -75,7 +81,7 @@ def timeout_option(command: F) -> F:
     """Add `--timeout`; the command gets seconds."""
     return click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min_open=True),
         envvar=variables.TIMEOUT,
         default=DEFAULT_TIMEOUT_S,
         show_default=True,
@@ -105,7 +111,7 @@ class _Brief(logging.Formatter):
     """What the SDK warns of, without the traces of errors that it goes on after."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return record.getMessage()
+        return printable(record.getMessage())
 
 
 @contextlib.contextmanager
@@ -128,7 +134,8 @@ def completing(
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     """Make a completion of what `find(client, prefix)` returns: words, each with a remark.
 
-    Offers nothing where the cluster does not answer at once.
+    Offers nothing where the cluster does not answer at once, and no word that is more than a word
+    to a shell: agents choose names, and who completes one may run it.
     """
 
     def complete(
@@ -143,11 +150,12 @@ def completing(
                 found = find(client, incomplete)
         except (AgentKeeperError, ValueError):
             return []
-        return [
-            CompletionItem(word, help=remark)
-            for word, remark in found[:COMPLETIONS]
-            if word.startswith(incomplete)
+        fitting = [
+            CompletionItem(word, help=printable(remark))
+            for word, remark in found
+            if word.startswith(incomplete) and HARMLESS.fullmatch(word)
         ]
+        return fitting[:COMPLETIONS]
 
     return complete
 
@@ -158,13 +166,13 @@ AGENT_IDS = completing(
 LEASES = completing(
     lambda client, prefix: [
         (i.lease.task_id, i.lease.holder_agent_id)
-        for i in client.list_leases(prefix, limit=COMPLETIONS)
+        for i in client.list_leases(prefix, limit=LOOKED_AT)
     ]
 )
 GROUPS = completing(
     lambda client, prefix: [
         (e.state.group, e.state.leader_agent_id)
-        for e in client.list_elections(prefix, limit=COMPLETIONS)
+        for e in client.list_elections(prefix, limit=LOOKED_AT)
     ]
 )
 POLICIES = completing(

@@ -12,7 +12,10 @@ import click
 
 from agentkeeper.cli import variables
 from agentkeeper.cli.connection import GROUPS, with_client
-from agentkeeper.cli.running import grace_option, require_executable, run_while_held
+from agentkeeper.cli.exits import Code
+from agentkeeper.cli.output import complain
+from agentkeeper.cli.parameters import TTL_S, Seconds
+from agentkeeper.cli.running import given_back, grace_option, require_executable, run_while_held
 
 if TYPE_CHECKING:
     from agentkeeper import AgentHandle, AgentKeeperClient
@@ -26,11 +29,18 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--ttl",
-    type=click.IntRange(min=1),
+    type=TTL_S,
     default=15,
     show_default=True,
     metavar="SECONDS",
     help="After twice that in silence another one leads.",
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    type=Seconds(min_open=True),
+    metavar="SECONDS",
+    help="How long to be a candidate before it leads.  [default: for ever]",
 )
 @click.option("--forever", is_flag=True, help="Campaign again when leadership is lost.")
 @grace_option
@@ -42,6 +52,7 @@ def elect(
     command: Sequence[str],
     name: str,
     ttl: int,
+    wait_s: float | None,
     forever: bool,
     grace_s: float,
 ) -> None:
@@ -50,15 +61,22 @@ def elect(
     Stands for election in GROUP, waits for its turn, and returns COMMAND's exit code.
     COMMAND finds AGENTKEEPER_GROUP, AGENTKEEPER_TERM (a fencing token) and AGENTKEEPER_AGENT_ID in
     its environment. If leadership is lost, COMMAND is stopped, SIGTERM first, and the exit code is
-    6, or with --forever it campaigns again. When COMMAND ends, it resigns, so that the next leads.
+    6, or with --forever it campaigns again. When COMMAND ends, what it leaves running in its
+    process group is stopped, and it resigns, so that the next leads. Exits with 1 if it does not
+    lead when --wait is over.
     """
     require_executable(command)
     description = f"runs {command[0]} on {socket.gethostname()} while it leads {group}"
-    with client.register(name, description, "", ttl=ttl, reregister=forever) as agent:
-        code, lost = _lead_once(client, group, agent, command, grace_s)
+    agent = client.register(name, description, "", ttl=ttl, reregister=forever)
+    with given_back(agent.deregister):
+        code, lost = _lead_once(
+            client, group, agent, command, wait_s=wait_s, grace_s=grace_s, again=forever
+        )
         while lost and forever:
-            code, lost = _lead_once(client, group, agent, command, grace_s)
-    sys.exit(code)
+            code, lost = _lead_once(
+                client, group, agent, command, wait_s=wait_s, grace_s=grace_s, again=forever
+            )
+        sys.exit(code)
 
 
 def _lead_once(
@@ -66,21 +84,28 @@ def _lead_once(
     group: str,
     agent: AgentHandle,
     command: Sequence[str],
+    *,
+    wait_s: float | None,
     grace_s: float,
+    again: bool,
 ) -> tuple[int, bool]:
     """Lead and run; return the exit code, and whether leadership was lost."""
-    from agentkeeper import AgentKeeperError  # noqa: PLC0415  # imported with the client
+    from agentkeeper.errors import Unavailable  # noqa: PLC0415  # imports gRPC
 
-    leadership = client.lead(group, agent)
+    try:
+        leadership = client.lead(group, agent, timeout=wait_s)
+    except Unavailable as error:
+        if wait_s is None or error.code().name != "DEADLINE_EXCEEDED":
+            raise
+        complain(f"{group} is led by another, or by nobody that can be reached")
+        sys.exit(Code.NO)
     environment = {
         variables.GROUP: group,
         variables.TERM: str(leadership.term),
         variables.AGENT_ID: leadership.agent_id,
     }
-    try:
-        what = f"the leadership of {group}"
+    what = f"the leadership of {group}"
+    # Who does not campaign again resigns by leaving.
+    with given_back(leadership.resign) if again else contextlib.nullcontext():
         code = run_while_held(command, environment, leadership.lost, what, grace_s)
-    finally:
-        with contextlib.suppress(AgentKeeperError):  # it ends with the agent
-            leadership.resign()
     return code, leadership.lost.is_set()

@@ -13,6 +13,7 @@ from agentkeeper.cli import variables
 from agentkeeper.cli.connection import AGENT_IDS, GROUPS, with_client
 from agentkeeper.cli.exits import Code
 from agentkeeper.cli.output import Column, Output, ago, printable, with_output
+from agentkeeper.cli.parameters import LIMIT
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -46,7 +47,7 @@ def election() -> None:
 
 @election.command("list")
 @click.argument("prefix", default="", shell_complete=GROUPS)
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many.  [default: all]")
+@click.option("--limit", type=LIMIT, help="At most this many.  [default: all]")
 @with_client
 @with_output
 def list_elections(client: AgentKeeperClient, show: Output, prefix: str, limit: int | None) -> None:

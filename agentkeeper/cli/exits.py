@@ -22,3 +22,5 @@ class Code(enum.IntEnum):
     """No such agent, lease, election, policy or task, or it has ended."""
     LOST = 6
     """What a command was run under (lease, leadership, agent) was lost, and it was stopped."""
+    FAILED = 70
+    """The command itself failed: it can't write its output, or has met what it did not expect."""

@@ -32,14 +32,22 @@ _WHERE = {
 }
 _KIND = re.compile(r"no such (\w+)")
 _KINDS: Sequence[tuple[type[errors.AgentKeeperError], Code, str]] = (
-    (errors.InvalidArgument, Code.USAGE, "The bounds of every field are in docs/limits.md."),
+    (
+        errors.InvalidArgument,
+        Code.USAGE,
+        'Every field has its bound: see "Limits" in the documentation.',
+    ),
     (errors.NotFound, Code.NOT_FOUND, ""),
     (
         errors.StaleToken,
         Code.NO,
         "Somebody else has it by now, or had it in between. Don't go on with what it protected.",
     ),
-    (errors.Overloaded, Code.NO, "A bound of the cluster is reached: see docs/limits.md."),
+    (
+        errors.Overloaded,
+        Code.NO,
+        'A bound of the cluster is reached: see "Limits" in the documentation.',
+    ),
     (errors.Refused, Code.NO, ""),
     (
         errors.OutcomeUnknown,

@@ -11,16 +11,17 @@ from agentkeeper.cli import variables
 from agentkeeper.cli.connection import AGENT_IDS, LEASES, with_client
 from agentkeeper.cli.exits import Code
 from agentkeeper.cli.output import Column, Output, duration, with_output
+from agentkeeper.cli.parameters import LIMIT, TOKEN, TTL_S, Seconds
 
 if TYPE_CHECKING:
     from agentkeeper import AgentKeeperClient
 
 COLUMNS = (
-    Column("TASK", lambda info: info.lease.task_id),
+    Column("LEASE", lambda info: info.lease.task_id),
     Column("HOLDER", lambda info: info.lease.holder_agent_id),
     Column("TOKEN", lambda info: info.lease.token, right=True),
-    Column("LEFT", lambda info: duration(info.remaining_ms / 1000), right=True),
-    Column("WAITING", lambda info: info.waiting, right=True),
+    Column("TIME LEFT", lambda info: duration(info.remaining_ms / 1000), right=True),
+    Column("IN LINE", lambda info: info.waiting, right=True),
 )
 
 holder_option = click.option(
@@ -33,7 +34,7 @@ holder_option = click.option(
 )
 token_option = click.option(
     "--token",
-    type=click.IntRange(min=1),
+    type=TOKEN,
     envvar=variables.TOKEN,
     show_envvar=True,
     required=True,
@@ -49,7 +50,7 @@ def lease() -> None:
 @lease.command("list")
 @click.argument("prefix", default="", shell_complete=LEASES)
 @click.option("--holder", "holder_agent_id", default="", shell_complete=AGENT_IDS, help="Only its.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many.  [default: all]")
+@click.option("--limit", type=LIMIT, help="At most this many.  [default: all]")
 @with_client
 @with_output
 def list_leases(
@@ -72,11 +73,11 @@ def get(client: AgentKeeperClient, show: Output, task_id: str) -> None:
 @lease.command("acquire")
 @click.argument("task_id", metavar="TASK")
 @holder_option
-@click.option("--ttl", type=click.IntRange(min=1), default=60, show_default=True, metavar="SECONDS")
+@click.option("--ttl", type=TTL_S, default=60, show_default=True, metavar="SECONDS")
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     default=0.0,
     metavar="SECONDS",
     help="Stand in line for so long, first come first served.  [default: not at all]",
@@ -118,7 +119,7 @@ def acquire(
 @token_option
 @click.option(
     "--ttl",
-    type=click.IntRange(min=1),
+    type=TTL_S,
     metavar="SECONDS",
     help="From now.  [default: its last ttl]",
 )

@@ -15,7 +15,9 @@ import click
 from agentkeeper.cli import variables
 from agentkeeper.cli.connection import AGENT_IDS, LEASES, with_client
 from agentkeeper.cli.exits import Code
-from agentkeeper.cli.running import grace_option, require_executable, run_while_held
+from agentkeeper.cli.output import complain
+from agentkeeper.cli.parameters import TTL_S, Seconds
+from agentkeeper.cli.running import given_back, grace_option, require_executable, run_while_held
 
 if TYPE_CHECKING:
     from agentkeeper import AgentKeeperClient, LeaseHandle
@@ -29,13 +31,13 @@ LONGEST_WAIT_S = 600.0  # of one call: who waits for longer asks again
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     metavar="SECONDS",
     help="How long to stand in line; 0: not at all.  [default: for ever]",
 )
 @click.option(
     "--ttl",
-    type=click.IntRange(min=1),
+    type=TTL_S,
     default=15,
     show_default=True,
     metavar="SECONDS",
@@ -43,6 +45,8 @@ LONGEST_WAIT_S = 600.0  # of one call: who waits for longer asks again
 )
 @click.option(
     "--agent-id",
+    envvar=variables.AGENT_ID,
+    show_envvar=True,
     shell_complete=AGENT_IDS,
     help="Hold it as this agent, which something else keeps alive.  [default: one of its own]",
 )
@@ -64,24 +68,28 @@ def lock(
     COMMAND finds AGENTKEEPER_TASK, AGENTKEEPER_TOKEN and AGENTKEEPER_AGENT_ID in its environment.
     The token is a fencing token: what COMMAND writes elsewhere should carry it along, and refuse a
     lower one. If the lease is lost, COMMAND is stopped, SIGTERM first, and the exit code is 6.
+    What COMMAND leaves running in its process group is stopped too when it ends.
     Exits with 1 if the lease is still held by another when --wait is over.
     """
     require_executable(command)
     description = f"runs {command[0]} on {socket.gethostname()} under {task_id}"
     with _agent(client, agent_id, description, ttl) as holder:
-        lease = _acquire(client, task_id, holder, ttl, math.inf if wait_s is None else wait_s)
+        wait_s = math.inf if wait_s is None else wait_s
+        # The holder itself would be granted the lease anew: of two locks by one agent one waits.
+        lease = _acquire(client, task_id, holder, ttl, wait_s, exclusive=agent_id is not None)
         if lease is None:
-            click.echo(f"{task_id} is held by another", err=True)
+            complain(f"{task_id} is held by another")
             sys.exit(Code.NO)
         environment = {
             variables.TASK: task_id,
             variables.TOKEN: str(lease.token),
             variables.AGENT_ID: holder,
         }
-        with _released(lease):
+        # An agent of its own gives it back in leaving.
+        giving = contextlib.nullcontext() if agent_id is None else given_back(lease.release)
+        with giving:
             what = f"the lease on {task_id}"
-            code = run_while_held(command, environment, lease.lost, what, grace_s)
-    sys.exit(code)
+            sys.exit(run_while_held(command, environment, lease.lost, what, grace_s))
 
 
 @contextlib.contextmanager
@@ -92,33 +100,30 @@ def _agent(
     if agent_id is not None:
         yield agent_id
         return
-    with client.register("lock", description, "", ttl=ttl) as agent:
+    agent = client.register("lock", description, "", ttl=ttl)
+    with given_back(agent.deregister):
         yield agent.agent_id
 
 
 def _acquire(
-    client: AgentKeeperClient, task_id: str, agent_id: str, ttl: int, wait_s: float
+    client: AgentKeeperClient,
+    task_id: str,
+    agent_id: str,
+    ttl: int,
+    wait_s: float,
+    *,
+    exclusive: bool,
 ) -> LeaseHandle | None:
     """Acquire the lease; None if it is held for longer than `wait_s`."""
     end_s = time.monotonic() + wait_s
     wait_s = 0.0
     while True:
-        lease = client.acquire_lease(task_id, agent_id, ttl, wait=wait_s, keep_alive=True)
+        lease = client.acquire_lease(
+            task_id, agent_id, ttl, wait=wait_s, exclusive=exclusive, keep_alive=True
+        )
         left_s = end_s - time.monotonic()
         if lease is not None or left_s <= 0:
             return lease
         if wait_s == 0 and sys.stderr.isatty():
-            click.echo(f"waiting for {task_id}, which is held by another ...", err=True)
+            complain(f"waiting for {task_id}, which is held by another ...")
         wait_s = min(left_s, LONGEST_WAIT_S)
-
-
-@contextlib.contextmanager
-def _released(lease: LeaseHandle) -> Iterator[None]:
-    """Release the lease in the end, if it is still there to be released."""
-    from agentkeeper import AgentKeeperError  # noqa: PLC0415  # imported with the client
-
-    try:
-        yield
-    finally:
-        with contextlib.suppress(AgentKeeperError):  # else it ends with its ttl
-            lease.release()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import click
 
-from agentkeeper.cli.connection import ASKED, ASKING
+from agentkeeper.cli.ending import replace_closed_streams, told
 
 OF_THE_GROUP: Final = ("-h", "--help", "--version")
 
@@ -59,8 +57,19 @@ class _Main(click.Group):
         """Put `serve` before arguments that begin with an option of its own, or before none."""
         bare = not args or (args[0].startswith("-") and args[0] not in OF_THE_GROUP)
         if bare and not ctx.resilient_parsing:  # which is for completion of what was typed
+            self._refuse_options_before(ctx, args)
             args = ["serve", *args]
         return super().parse_args(ctx, args)
+
+    def _refuse_options_before(self, ctx: click.Context, args: list[str]) -> None:
+        """Say where options go, when those of another command come before its name."""
+        serve = self.get_command(ctx, "serve")
+        assert serve is not None
+        known = {name for parameter in serve.params for name in parameter.opts}
+        command = next((word for word in args if word in ENTRIES), None)
+        if command is not None and args[0].partition("=")[0] not in known:
+            line = f"agentkeeper {command} ... {args[0]}"
+            raise click.UsageError(f"options go after the command: {line}", ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the subcommands' names."""
@@ -81,32 +90,23 @@ class _Main(click.Group):
             with formatter.section(section):
                 formatter.write_dl([(name, entry.summary) for name, entry in entries.items()])
 
+    def main(self, *args: Any, **keywords: Any) -> Any:
+        """Run, and end with an exit code, whatever happens."""
+        replace_closed_streams()
+        with told():
+            return super().main(*args, **keywords)
+
+    def make_context(self, *args: Any, **keywords: Any) -> click.Context:
+        """Parse; click itself would end with 1 whatever stops it."""
+        with told():
+            return super().make_context(*args, **keywords)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand; turn interrupts and the SDK's errors into exit codes."""
+        """Run the subcommand; turn interrupts and errors into exit codes."""
         if os.environ.get("NO_COLOR"):
             ctx.color = False
-        try:
+        with told(traced=ctx.invoked_subcommand == "serve"):
             return super().invoke(ctx)
-        except KeyboardInterrupt as interrupt:
-            ctx.exit(128 + getattr(interrupt, "number", signal.SIGINT))
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except Exception as error:
-            from agentkeeper import AgentKeeperError  # noqa: PLC0415  # there by now, if it is one
-
-            if not isinstance(error, AgentKeeperError):
-                raise
-            ctx.exit(_explain(error, ctx.meta.get(ASKED, ()), ctx.meta.get(ASKING, "")))
-
-
-def _explain(error: Any, endpoints: Sequence[str], command: str) -> int:
-    from agentkeeper.cli.explaining import report  # noqa: PLC0415  # imports gRPC
-
-    code, message, hint = report(error, endpoints, command)
-    click.secho(f"Error: {message}", fg="red", err=True)
-    if hint:
-        click.echo(hint, err=True)
-    return int(code)
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -31,6 +32,9 @@ FORMS = ("table", "json", "yaml")
 UNLIMITED_WIDTH = 10_000
 PREVIEW_CHARACTERS = 60
 
+UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Control characters that JSON and YAML leave as they are, and what turns the writing round."""
+
 STYLES = {
     "ALIVE": "green",
     "UNREACHABLE": "yellow",
@@ -39,11 +43,13 @@ STYLES = {
     "CLAIMED": "cyan",
     "COMPLETED": "green",
     "ALLOW": "green",
+    "ALLOWED": "green",
+    "DENIED": "red",
     "DENY": "red",
     "leader": "bold green",
     "candidate": "yellow",
     "ready": "green",
-    "unreachable": "red",
+    "not connected": "red",
 }
 """Of words that stand alone in a cell."""
 
@@ -105,10 +111,18 @@ class Output:
             import yaml  # noqa: PLC0415  # seldom needed
 
             dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C it is ten times faster
-            written = yaml.dump(plain_thing, Dumper=dumper, sort_keys=False, allow_unicode=True)
-            click.echo(written, nl=False)
+
+            def written(*, allow_unicode: bool) -> str:
+                return str(
+                    yaml.dump(
+                        plain_thing, Dumper=dumper, sort_keys=False, allow_unicode=allow_unicode
+                    )
+                )
+
+            text = written(allow_unicode=True)
+            click.echo(written(allow_unicode=False) if UNSEEN.search(text) else text, nl=False)
         else:
-            click.echo(json.dumps(plain_thing, indent=2, ensure_ascii=False))
+            click.echo(_json(plain_thing, indent=2))
 
     def event(self, thing: Any, line: Callable[[], Text]) -> None:
         """Print one of a stream of things at once: a line, a line of JSON, a document of YAML."""
@@ -118,8 +132,14 @@ class Output:
             click.echo("---")
             self.data(thing)
         else:
-            click.echo(json.dumps(plain(thing, text=self._text), ensure_ascii=False))
+            click.echo(_json(plain(thing, text=self._text)))
         sys.stdout.flush()
+
+
+def _json(thing: Any, **how: Any) -> str:
+    """Write JSON in which what a terminal would obey is escaped."""
+    written = json.dumps(thing, ensure_ascii=False, **how)
+    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
 
 def with_output(command: F) -> F:
@@ -222,6 +242,11 @@ def plain(value: Any, *, text: bool = False) -> Any:
 def printable(text: str) -> str:
     """Return a text that can't move the cursor or ring the bell."""
     return "".join(c if c.isprintable() else " " if c in "\n\r\t" else "\ufffd" for c in text)
+
+
+def complain(sentence: str) -> None:
+    """Say something beside the output, to a person."""
+    click.echo(printable(sentence), err=True)
 
 
 def preview(data: bytes) -> str:

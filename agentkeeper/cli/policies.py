@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from agentkeeper.cli.connection import POLICIES, with_client
+from agentkeeper.cli.ending import for_each
 from agentkeeper.cli.exits import Code
 from agentkeeper.cli.output import Column, Output, with_output
 from agentkeeper.cli.parameters import Word
 from agentkeeper.cli.policy_commands import load, test
-from agentkeeper.cli.policy_file import text_of, verdict_of
+from agentkeeper.cli.policy_file import decision_of, text_of
 
 if TYPE_CHECKING:
     from agentkeeper import AgentKeeperClient
@@ -92,9 +93,16 @@ def get(client: AgentKeeperClient, show: Output, policy_id: str) -> None:
 @with_output
 def delete(client: AgentKeeperClient, show: Output, policy_ids: Sequence[str]) -> None:
     """Delete policies."""
-    for policy_id in policy_ids:
+
+    def end(policy_id: str) -> str:
         client.delete_policy(policy_id)
-    show.done({"deleted": list(policy_ids)}, f"deleted: {', '.join(policy_ids)}")
+        return policy_id
+
+    for_each(
+        policy_ids,
+        end,
+        lambda done: show.done({"deleted": done}, f"deleted: {', '.join(done)}"),
+    )
 
 
 @policy.command("check")
@@ -108,7 +116,7 @@ def check(
 ) -> None:
     """Ask whether SUBJECT may do ACTION on RESOURCE. Exits with 1 if not."""
     result = client.check_policy(subject, action, resource)
-    show.done(result, f"{verdict_of(result.allowed)}: {result.reason}")
+    show.done(result, f"{decision_of(result.allowed)}: {result.reason}")
     sys.exit(Code.DONE if result.allowed else Code.NO)
 
 
@@ -123,7 +131,7 @@ def explain(
 ) -> None:
     """As `check`, with all policies that match. Exits with 1 if denied."""
     answer = client.explain_policy(subject, action, resource)
-    show.done(answer, f"{verdict_of(answer.allowed)}: {answer.reason}")
+    show.done(answer, f"{decision_of(answer.allowed)}: {answer.reason}")
     if show.is_table and answer.matching:
         more = answer.matches - len(answer.matching)
         click.echo(f"{answer.matches} match, DENY first{f', {more} not shown' if more else ''}:")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import click
 
 from agentkeeper.cli.connection import with_client
 from agentkeeper.cli.exits import Code
-from agentkeeper.cli.output import Output, printable, with_output
+from agentkeeper.cli.output import Output, complain, printable, with_output
 from agentkeeper.cli.policy_file import (
     Change,
     changes_between,
@@ -25,6 +25,7 @@ from agentkeeper.cli.policy_file import (
 
 if TYPE_CHECKING:
     from agentkeeper import AgentKeeperClient
+
 MARKS = {"add": ("+", "green"), "change": ("~", "yellow"), "delete": ("-", "red")}
 
 _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
@@ -33,11 +34,23 @@ _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 @click.command()
 @click.argument("file", type=_FILE)
 @click.option("--prune", is_flag=True, help="Delete the policies that are not in the file.")
+@click.option("--force", is_flag=True, help="With --prune: also by a file without any policy.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @with_client
 @with_output
-def load(client: AgentKeeperClient, show: Output, file: Path, prune: bool, dry_run: bool) -> None:
+def load(
+    *,
+    client: AgentKeeperClient,
+    show: Output,
+    file: Path,
+    prune: bool,
+    force: bool,
+    dry_run: bool,
+) -> None:
     """Make the cluster's policies those of FILE, YAML or JSON; harmless when repeated.
+
+    A file that has anything wrong in it is refused whole. Should the cluster fail on the way, what
+    was applied stays, and is counted: load the file again.
 
     \b
     policies:
@@ -46,9 +59,10 @@ def load(client: AgentKeeperClient, show: Output, file: Path, prune: bool, dry_r
     with _naming(file):
         wanted = read_policies(_text(file))
     changes = changes_between(client.list_policies(), wanted, prune=prune)
+    if prune and not wanted and not force:
+        raise click.UsageError(f"{file} has no policies: --force deletes all that there are")
     if not dry_run:
-        for change in changes:
-            _apply(client, change)
+        _apply_all(client, changes)
     if not show.is_table:
         done = [{"change": change.kind, "policy": change.policy} for change in changes]
         show.data({"applied": not dry_run, "changes": done})
@@ -102,6 +116,16 @@ def test(client: AgentKeeperClient, show: Output, file: Path, policies_file: Pat
     else:
         show.data({"passed": not failed, "tests": rows})
     sys.exit(Code.NO if failed else Code.DONE)
+
+
+def _apply_all(client: AgentKeeperClient, changes: Sequence[Change]) -> None:
+    for number, change in enumerate(changes):
+        try:
+            _apply(client, change)
+        except BaseException:
+            applied = f"{number} of {len(changes)} changes were applied"
+            complain(f"{applied}; not, or not surely: {text_of(change.policy)}")
+            raise
 
 
 def _apply(client: AgentKeeperClient, change: Change) -> None:

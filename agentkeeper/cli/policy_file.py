@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import collections
+import reprlib
+import unicodedata
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import yaml
 
+from agentkeeper.core import limits
 from agentkeeper.core.policies import PolicyIndex
 from agentkeeper.core.records import Effect
 from agentkeeper.core.records import Policy as PolicyRecord
@@ -14,6 +18,14 @@ from agentkeeper.types import Policy, PolicyEffect
 
 POLICY_KEYS = frozenset({"id", "subject", "action", "resource", "effect"})
 CASE_KEYS = frozenset({"subject", "action", "resource", "expect", "policy"})
+BOUNDS_BYTES = {
+    "id": limits.NAME_BYTES,
+    "policy": limits.NAME_BYTES,
+    "subject": limits.PATTERN_BYTES,
+    "action": limits.PATTERN_BYTES,
+    "resource": limits.PATTERN_BYTES,
+}
+"""What the cluster takes: a file is refused whole, before anything of it is applied."""
 EFFECTS = {"ALLOW": PolicyEffect.ALLOW, "DENY": PolicyEffect.DENY}
 
 
@@ -54,28 +66,34 @@ def read_policies(text: str) -> list[Policy]:
     """
     policies = []
     for where, entry in _entries(text, "policies", POLICY_KEYS, POLICY_KEYS):
-        fields = {key: _word(entry[key], f"{where}.{key}") for key in POLICY_KEYS - {"effect"}}
+        fields = {key: _word(entry, key, where) for key in POLICY_KEYS - {"effect"}}
         policies.append(Policy(**fields, effect=_effect(entry["effect"], f"{where}.effect")))
-    ids = [policy.id for policy in policies]
-    for policy_id in ids:
-        if ids.count(policy_id) > 1:
-            raise FileError(f"there are two policies of id {policy_id!r}")
+    counts = collections.Counter(policy.id for policy in policies)
+    policy_id, count = counts.most_common(1)[0] if counts else ("", 0)
+    if count > 1:
+        raise FileError(f"there are two policies of id {policy_id!r}")
+    if len(policies) > limits.POLICIES:
+        raise FileError(f"{len(policies)} policies, more than {limits.POLICIES}")
+    patterns = sum("*" in policy.subject for policy in policies)
+    if patterns > limits.PATTERN_SUBJECTS:
+        most = limits.PATTERN_SUBJECTS
+        raise FileError(f"{patterns} policies with a wildcard in subject, more than {most}")
     return policies
 
 
 def read_cases(text: str) -> list[Case]:
     """Return the cases of a file: a list of them, or one under the key `tests`.
 
-    Raises FileError.
+    Raises FileError, also where there is none: nothing would be tested.
     """
     cases = []
     for where, entry in _entries(text, "tests", CASE_KEYS, CASE_KEYS - {"policy"}):
-        fields = {
-            key: _word(entry[key], f"{where}.{key}") for key in ("subject", "action", "resource")
-        }
-        policy = _word(entry.get("policy", ""), f"{where}.policy")
+        fields = {key: _word(entry, key, where) for key in ("subject", "action", "resource")}
+        policy = _word(entry, "policy", where) if "policy" in entry else ""
         expect = _effect(entry["expect"], f"{where}.expect")
         cases.append(Case(**fields, expect=expect, policy=policy))
+    if not cases:
+        raise FileError("has no tests")
     return cases
 
 
@@ -119,8 +137,13 @@ def decider(policies: Iterable[Policy]) -> PolicyIndex:
 
 
 def verdict_of(allowed: bool) -> str:
-    """Return a decision in one word."""
+    """Return the effect that a decision comes to."""
     return "ALLOW" if allowed else "DENY"
+
+
+def decision_of(allowed: bool) -> str:
+    """Return a decision as the dashboard says it."""
+    return "ALLOWED" if allowed else "DENIED"
 
 
 def text_of(policy: Policy) -> str:
@@ -133,9 +156,11 @@ def _entries(
     text: str, key: str, known: frozenset[str], needed: frozenset[str]
 ) -> Iterable[tuple[str, Mapping[str, Any]]]:
     try:
-        content = yaml.safe_load(text)  # JSON is YAML too
+        content = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise FileError(f"neither YAML nor JSON: {error}") from None
+    except RecursionError:
+        raise FileError("nested too deeply") from None
     if isinstance(content, Mapping):
         if set(content) != {key}:
             raise FileError(f"has {', '.join(map(str, content)) or 'nothing'}: expected {key}")
@@ -152,14 +177,38 @@ def _entries(
         yield where, entry
 
 
-def _word(value: Any, where: str) -> str:
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: one of the two would silently not hold."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"there are two keys {key.value!r}", key.start_mark
+                )
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _word(entry: Mapping[str, Any], key: str, where: str) -> str:
+    """What the cluster takes as a line of text."""
+    value = entry[key]
+    named = f"{where}.{key}"
     if not isinstance(value, str):
-        raise FileError(f"{where} must be text, not {value!r}: put it in quotes")
+        raise FileError(f"{named} must be text, not {reprlib.repr(value)}: put it in quotes")
+    if not value:
+        raise FileError(f"{named} must not be empty")
+    if len(value.encode(errors="surrogatepass")) > BOUNDS_BYTES[key]:
+        raise FileError(f"{named} is longer than {BOUNDS_BYTES[key]} bytes")
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        raise FileError(f"{named} has a control character: {reprlib.repr(value)}")
     return value
 
 
 def _effect(value: Any, where: str) -> PolicyEffect:
-    effect = EFFECTS.get(str(value).upper())
+    effect = EFFECTS.get(str(value).upper()) if isinstance(value, str) else None
     if effect is None:
-        raise FileError(f"{where} must be ALLOW or DENY, not {value!r}")
+        raise FileError(f"{where} must be ALLOW or DENY, not {reprlib.repr(value)}")
     return effect

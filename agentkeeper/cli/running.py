@@ -1,7 +1,8 @@
 """Runs a command while something is held: stopped when that is lost, signalled as this process is.
 
-The command runs in a process group of its own, so that what it starts is stopped with it, in the
-terminal's foreground if there is a terminal. On Linux it is killed if this process is.
+The command runs in a process group of its own, in the terminal's foreground if this process is
+there. What it has started in that group is stopped with it, also when it ends by itself: nothing
+goes on without what the command was run under. On Linux it is killed if this process is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -22,11 +24,17 @@ import click
 from agentkeeper.cli import variables
 from agentkeeper.cli.connection import ASKED
 from agentkeeper.cli.exits import Code
+from agentkeeper.cli.output import complain
+from agentkeeper.cli.parameters import Seconds
 
 if TYPE_CHECKING:
     from agentkeeper import LossSignal
 
 GRACE_S: Final = 5.0
+LEAVE_S: Final = 2.0
+"""What giving back may take in the end: the command's exit code waits for it."""
+LOOK_S: Final = 0.02
+"""How often to see whether the rest of a group has ended: it is not ours to wait for."""
 CANNOT_RUN: Final = 126
 NO_SUCH_COMMAND: Final = 127
 FORWARDED: Final = (
@@ -37,11 +45,12 @@ FORWARDED: Final = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+STOPPED_BY_TERMINAL: Final = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 grace_option = click.option(
     "--grace",
     "grace_s",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     default=GRACE_S,
     show_default=True,
     metavar="SECONDS",
@@ -54,8 +63,24 @@ def require_executable(command: Sequence[str]) -> None:
     name = command[0]
     if shutil.which(name) is None:
         there = os.path.exists(name)
-        click.echo(f"Error: {name}: {'not executable' if there else 'no such command'}", err=True)
+        why = "not executable" if there else "no such command"
+        complain(f"Error: {name}: {why}")
         sys.exit(CANNOT_RUN if there else NO_SUCH_COMMAND)
+
+
+@contextlib.contextmanager
+def given_back(give: Callable[..., object]) -> Iterator[None]:
+    """In the end call `give` (with `timeout`); what can't be given back in time ends with its ttl.
+
+    Then the cluster can't be reached, which is no news by then and must not hide the exit code.
+    """
+    from agentkeeper import AgentKeeperError  # noqa: PLC0415  # imported with the client
+
+    try:
+        yield
+    finally:
+        with contextlib.suppress(AgentKeeperError):
+            give(timeout=LEAVE_S)
 
 
 def run_while_held(
@@ -77,11 +102,8 @@ def run_while_held(
         def stop_when_lost() -> None:
             if lost.wait() and not ended.is_set():
                 stopped.set()
-                click.echo(f"{what} was lost ({lost.reason}): stopping the command", err=True)
-                group.signal(signal.SIGTERM)
-                group.signal(signal.SIGCONT)
-                ended.wait(grace_s)
-                group.signal(signal.SIGKILL)  # also what outlived the command
+                complain(f"{what} was lost ({lost.reason}): stopping the command")
+                group.stop(grace_s)
 
         watcher = threading.Thread(target=stop_when_lost, daemon=True)
         watcher.start()
@@ -90,6 +112,7 @@ def run_while_held(
         if stopped.is_set():
             watcher.join()
             return Code.LOST
+        group.stop(grace_s)  # what it has left behind
     return code
 
 
@@ -105,8 +128,11 @@ class _Group:
 
     def signal(self, number: int) -> None:
         """Send a signal to all processes of the group that are left."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+        _signal_group(self._process.pid, number)
+
+    def stop(self, grace_s: float) -> None:
+        """End all processes of the group that are left."""
+        stop_group(self._process.pid, grace_s)
 
     def wait(self) -> int:
         """Wait for the command's end and return its exit code."""
@@ -116,8 +142,7 @@ class _Group:
                 code = os.waitstatus_to_exitcode(status)
                 self._process.returncode = code
                 return code if code >= 0 else 128 - code
-            if self._terminal.is_shared:
-                self._terminal.stop_too(os.WSTOPSIG(status))
+            if self._terminal.stop_too(os.WSTOPSIG(status)):
                 self.signal(signal.SIGCONT)
 
     def __enter__(self) -> _Group:
@@ -127,53 +152,80 @@ class _Group:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._terminal.take()
+        self._terminal.close()
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
 
+def stop_group(group: int, grace_s: float) -> None:
+    """End all processes of a group that are left: SIGTERM, SIGKILL `grace_s` later."""
+    end_s = time.monotonic() + grace_s
+    left = _signal_group(group, signal.SIGTERM)
+    _signal_group(group, signal.SIGCONT)
+    while left and time.monotonic() < end_s:
+        time.sleep(LOOK_S)
+        left = _signal_group(group, 0)
+    if left:
+        _signal_group(group, signal.SIGKILL)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Send a signal; return whether anybody is left who may be sent one."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+        return True
+    return False
+
+
 class _Terminal:
-    """The terminal, if there is one and this process is in its foreground, for the command."""
+    """The terminal that controls this process, if there is one, whatever the streams are."""
 
     def __init__(self, group: int) -> None:
         self._group = group
         self._descriptor: int | None = None
         with contextlib.suppress(OSError):
-            descriptor = sys.__stdin__.fileno() if sys.__stdin__ else -1
-            if os.tcgetpgrp(descriptor) == os.getpgrp():
-                self._descriptor = descriptor
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether there is one."""
-        return self._descriptor is not None
+            self._descriptor = os.open("/dev/tty", os.O_RDWR)
 
     def give(self) -> None:
-        """Put the command into the foreground."""
-        self._set(self._group)
+        """Put the command into the foreground if this process is there."""
+        self._pass_on(os.getpgrp(), self._group)
 
-    def take(self) -> None:
+    def close(self) -> None:
         """Take the foreground back."""
-        self._set(os.getpgrp())
+        self._pass_on(self._group, os.getpgrp())
+        if self._descriptor is not None:
+            os.close(self._descriptor)
 
-    def stop_too(self, number: int) -> None:
-        """Stop as the command was (Ctrl-Z); when both go on, put it into the foreground again.
+    def stop_too(self, number: int) -> bool:
+        """Stop as the command was by its terminal; return whether it is to go on.
 
-        A command that only asked for the terminal before it had it has just to go on.
+        By Ctrl-Z, or because it is in the background and wants the terminal: then this process is
+        stopped until the shell lets it go on, and passes the foreground on. A command that wanted
+        the terminal a moment before it had it has just to go on.
         """
-        if number == signal.SIGTSTP:
-            self.take()
+        if self._descriptor is None or number not in STOPPED_BY_TERMINAL:
+            return False
+        if number == signal.SIGTSTP or not self._is_ahead(os.getpgrp(), self._group):
+            self._pass_on(self._group, os.getpgrp())
             os.kill(0, signal.SIGSTOP)
         self.give()
+        return True
 
-    def _set(self, group: int) -> None:
-        if self._descriptor is None:
+    def _is_ahead(self, *groups: int) -> bool:
+        """Whether one of the groups is in the foreground."""
+        assert self._descriptor is not None
+        with contextlib.suppress(OSError):
+            return os.tcgetpgrp(self._descriptor) in groups
+        return False
+
+    def _pass_on(self, giver: int, taker: int) -> None:
+        if self._descriptor is None or not self._is_ahead(giver):
             return
         # Who is in the background and sets the foreground is sent SIGTTOU.
         former = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         try:
             with contextlib.suppress(OSError):
-                os.tcsetpgrp(self._descriptor, group)
+                os.tcsetpgrp(self._descriptor, taker)
         finally:
             signal.signal(signal.SIGTTOU, former)
 

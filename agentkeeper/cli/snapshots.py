@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,6 @@ from agentkeeper.cli.output import Output, with_output
 if TYPE_CHECKING:
     from agentkeeper import AgentKeeperClient
 
-FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -25,18 +26,26 @@ def snapshot() -> None:
 
 
 @snapshot.command("save")
-@click.argument("file", type=FILE)
+@click.argument("file")
+@click.option(
+    "--stale",
+    is_flag=True,
+    help="As any one replica has it, which may be behind: also where no majority is left.",
+)
+@click.option("--force", is_flag=True, help="Replace the file that is there.")
 @with_client
 @with_output
-def save(client: AgentKeeperClient, show: Output, file: Path) -> None:
+def save(client: AgentKeeperClient, show: Output, file: str, stale: bool, force: bool) -> None:
     """Write the whole state, as it is now, to FILE, while everything goes on.
 
-    Nothing is at FILE before it is whole, checked and durable.
+    Nothing is at FILE before it is whole, checked and durable. A file that is there already is
+    left alone without --force.
     """
+    _require_free(file, force=force)
     try:
-        saved = client.save_snapshot(file)
+        saved = client.save_snapshot(Path(file), stale=stale)
     except OSError as error:
-        raise click.FileError(str(file), error.strerror) from None
+        raise click.FileError(file, error.strerror) from None
     size_kb = saved.size_bytes / 1000
     show.done(saved, f"saved {file}: {size_kb:,.1f} kB, the state at log index {saved.log_index}")
 
@@ -83,17 +92,33 @@ def restore(
         addresses = parse_peers(peers) if peers else {}
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
+    if node_id and not addresses:
+        raise click.UsageError("--node-id needs --peers, which it is one of")
     if addresses and node_id not in addresses:
         raise click.UsageError(f"--node-id must be one of --peers: {', '.join(addresses)}")
     node_id = node_id or ALONE
     with _refusals():
         contents = restoring.restore(file, data_dir=data_dir, node_id=node_id, peers=addresses)
-    where = f" --node-id {node_id} --peers {peers}" if peers else ""
+    line = ["agentkeeper", "serve", "--data-dir", str(data_dir)]
+    line += ["--node-id", node_id, "--peers", peers] if peers else []
     show.done(
         {"data_dir": str(data_dir), "node_id": node_id, "contents": contents},
         f"restored the state at log index {contents.log_index}; start it with:\n"
-        f"  agentkeeper serve --data-dir {data_dir}{where}",
+        f"  {shlex.join(line)}",
     )
+
+
+def _require_free(file: str, *, force: bool) -> None:
+    """Refuse a place that is taken, or that is none."""
+    if file in {"", "-"}:
+        raise click.UsageError("FILE must be the name of a file: it is there whole or not at all")
+    path = Path(file)
+    if not os.path.lexists(path):
+        return
+    if not path.is_file():
+        raise click.UsageError(f"{file} is there, and no regular file")
+    if not force:
+        raise click.UsageError(f"{file} is there already: --force replaces it")
 
 
 @contextlib.contextmanager

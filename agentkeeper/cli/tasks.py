@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,9 +12,11 @@ import click
 
 from agentkeeper.cli import variables
 from agentkeeper.cli.connection import AGENT_IDS, TASKS, with_client
+from agentkeeper.cli.ending import for_each
 from agentkeeper.cli.output import Column, Output, ago, with_output
-from agentkeeper.cli.parameters import DATA, Word
+from agentkeeper.cli.parameters import DATA, LIMIT, TOKEN, TTL_S, Seconds, Word
 from agentkeeper.cli.work import work
+from agentkeeper.core import limits
 
 if TYPE_CHECKING:
     from agentkeeper import AgentKeeperClient
@@ -26,10 +29,10 @@ STATUSES = ("PENDING", "CLAIMED", "COMPLETED", "DEAD")
 COLUMNS = (
     Column("TASK", lambda task: task.id),
     Column("TYPE", lambda task: task.type),
-    Column("STATUS", lambda task: task.status),
+    Column("STATE", lambda task: task.status),
     Column("PRIORITY", lambda task: task.priority, right=True),
-    Column("RETRIES", lambda task: f"{task.retry_count}/{task.max_retries}", right=True),
-    Column("AGE", lambda task: ago(task.created_at)),
+    Column("RETRIES", lambda task: f"{task.retry_count} of {task.max_retries}", right=True),
+    Column("CREATED", lambda task: ago(task.created_at)),
     Column("CLAIMED BY", lambda task: task.claimed_by_agent_id),
     Column("REASON", lambda task: task.failure_reason),
 )
@@ -47,10 +50,9 @@ claimant_option = click.option(
 )
 token_option = click.option(
     "--token",
-    type=click.IntRange(min=1),
-    envvar=variables.TOKEN,
-    show_envvar=True,
-    help="That of the claim.  [default: the agent's present claim, whichever it is]",
+    type=TOKEN,
+    help="That of the claim.  [default: AGENTKEEPER_TOKEN where AGENTKEEPER_TASK is this task, or "
+    "the agent's present claim, whichever it is]",
 )
 
 
@@ -66,16 +68,24 @@ task.add_command(work)
 @click.argument("type_", metavar="TYPE")
 @click.argument("input_", metavar="[INPUT]", type=DATA, default=b"")
 @click.option("--tool", "tools", multiple=True, help="That a claimant must have; may be repeated.")
-@click.option("--max-retries", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--max-retries", type=click.IntRange(0, limits.RETRIES_MAX), default=0, show_default=True
+)
 @click.option(
     "--ttl",
-    type=click.IntRange(min=1),
+    type=TTL_S,
     default=60,
     show_default=True,
     metavar="SECONDS",
     help="How long a claim lasts unless extended.",
 )
-@click.option("--priority", type=int, default=0, show_default=True, help="Higher is claimed first.")
+@click.option(
+    "--priority",
+    type=click.IntRange(-limits.PRIORITY_MAX, limits.PRIORITY_MAX),
+    default=0,
+    show_default=True,
+    help="Higher is claimed first.",
+)
 @click.option("--idempotency-key", default="", help="Repeated under it, shows the task there is.")
 @text_option
 @with_client
@@ -109,7 +119,7 @@ def create(
 @click.option("--status", type=Word(STATUSES))
 @click.option("--type", "type_", default="", help="Of this type only.")
 @click.option("--claimed-by", default="", shell_complete=AGENT_IDS, help="By this agent only.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many.  [default: all]")
+@click.option("--limit", type=LIMIT, help="At most this many.  [default: all]")
 @text_option
 @with_client
 @with_output
@@ -147,7 +157,7 @@ def get(client: AgentKeeperClient, show: Output, task_id: str, raw: str | None) 
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(0.1),
     default=2.0,
     show_default=True,
     metavar="SECONDS",
@@ -185,7 +195,7 @@ def complete(
     token: int | None,
 ) -> None:
     """Complete a claimed task. OUTPUT is text, @FILE, or - for the standard input."""
-    client.complete_task(task_id, agent_id, output_, claim_token=token)
+    client.complete_task(task_id, agent_id, output_, claim_token=_token_of(task_id, token))
     show.done({"task_id": task_id}, f"completed {task_id}")
 
 
@@ -206,7 +216,7 @@ def fail(
     token: int | None,
 ) -> None:
     """Report that a claimed task failed: it is PENDING again, or DEAD once out of retries."""
-    client.fail_task(task_id, agent_id, reason, claim_token=token)
+    client.fail_task(task_id, agent_id, reason, claim_token=_token_of(task_id, token))
     _show_state(client.get_task(task_id), show)
 
 
@@ -216,7 +226,7 @@ def fail(
 @token_option
 @click.option(
     "--ttl",
-    type=click.IntRange(min=1),
+    type=TTL_S,
     metavar="SECONDS",
     help="From now.  [default: the task's ttl]",
 )
@@ -232,7 +242,9 @@ def extend(
     ttl: int | None,
 ) -> None:
     """Make a claim last longer."""
-    _show_state(client.extend_task(task_id, agent_id, ttl, claim_token=token), show)
+    _show_state(
+        client.extend_task(task_id, agent_id, ttl, claim_token=_token_of(task_id, token)), show
+    )
 
 
 @task.command("requeue")
@@ -249,8 +261,15 @@ def requeue(
         raise click.UsageError("name tasks, or give --all-dead")
     if all_dead:
         task_ids = [dead.id for dead in client.list_tasks("DEAD", type=type_)]
-    requeued = [client.requeue_task(task_id) for task_id in task_ids]
-    show.rows(requeued, COLUMNS)
+    for_each(task_ids, client.requeue_task, lambda requeued: show.rows(requeued, COLUMNS))
+
+
+def _token_of(task_id: str, token: int | None) -> int | None:
+    """The token given, or that in the environment, which may be another task's or a lease's."""
+    inherited = os.environ.get(variables.TOKEN)
+    if token is None and inherited and os.environ.get(variables.TASK) == task_id:
+        token = click.types.convert_type(TOKEN)(inherited)
+    return token
 
 
 def _show_state(task: Task, show: Output) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from agentkeeper.cli.connection import endpoints_option, signals_end, timeout_option
+from agentkeeper.cli.parameters import Seconds
 
 
 @click.command()
@@ -15,7 +16,7 @@ from agentkeeper.cli.connection import endpoints_option, signals_end, timeout_op
 @click.option(
     "--interval",
     "interval_s",
-    type=click.FloatRange(min=0.2),
+    type=Seconds(0.2),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import sys
 import threading
@@ -15,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from agentkeeper import AgentKeeperError
+from agentkeeper import AgentKeeperError, Unavailable
 from agentkeeper.cli.cluster.report import STATUS_COLUMNS, status_rows
 from agentkeeper.cli.output import console, duration, table
 from agentkeeper.cli.watch import line_of
@@ -69,34 +70,58 @@ class Traffic:
 
 
 def run(endpoints: Sequence[str], timeout_s: float, interval_s: float, *, once: bool) -> None:
-    """Draw until q is pressed, or `once`. Raises what the SDK raises if nobody answers at first."""
+    """Draw until q is pressed, or `once`.
+
+    Also without a leader: then what each replica says of itself, and events once there is one.
+    Raises what the SDK raises if no replica answers at all.
+    """
     traffic = Traffic(time.monotonic)
     with AgentKeeperClient(endpoints=endpoints, timeout=timeout_s) as client:
-        client.summary()
+        if not any(replica_statuses(endpoints, PROBE_TIMEOUT_S).values()):
+            client.summary()
         if once:
             _once(client, endpoints, traffic)
             return
         with (
-            client.watch([], traffic.note, on_gap=lambda gap: None),
+            contextlib.ExitStack() as watching,
             _keys() as pressed,
             Live(console=console(), screen=True, auto_refresh=False) as live,
         ):
+            watched = False
             while True:
+                watched = watched or _watch(client, traffic, watching)
                 rows = live.console.size.height
-                live.update(_frame(client, endpoints, traffic, rows), refresh=True)
-                if pressed(interval_s) in {"q", "Q", "\x03"}:
+                picture = _frame(client, endpoints, traffic, rows, leave="q quits")
+                live.update(picture, refresh=True)
+                if set(pressed(interval_s)) & {"q", "Q", "\x03"}:
                     return
+
+
+def _watch(client: AgentKeeperClient, traffic: Traffic, watching: contextlib.ExitStack) -> bool:
+    """Count events from now on; False while no replica lets it."""
+    with contextlib.suppress(Unavailable):
+        watching.enter_context(
+            client.watch([], traffic.note, on_gap=lambda gap: None, timeout=PROBE_TIMEOUT_S)
+        )
+        return True
+    return False
 
 
 def _once(client: AgentKeeperClient, endpoints: Sequence[str], traffic: Traffic) -> None:
     """Print a frame with the events of its last second."""
-    with client.watch([], traffic.note, on_gap=lambda gap: None):
-        time.sleep(1.0)
+    with contextlib.ExitStack() as watching:
+        if _watch(client, traffic, watching):
+            time.sleep(1.0)
     console().print(_frame(client, endpoints, traffic, 24))
 
 
 def _frame(
-    client: AgentKeeperClient, endpoints: Sequence[str], traffic: Traffic, rows: int
+    client: AgentKeeperClient,
+    endpoints: Sequence[str],
+    traffic: Traffic,
+    rows: int,
+    *,
+    leave: str = "",
 ) -> RenderableType:
     statuses = replica_statuses(endpoints, PROBE_TIMEOUT_S)
     summary: Summary | None = None
@@ -105,7 +130,7 @@ def _frame(
         summary = client.summary(timeout=PROBE_TIMEOUT_S)
     except AgentKeeperError as error:
         problem = error.details()
-    return frame(statuses, summary, traffic, rows, problem)
+    return frame(statuses, summary, traffic, rows, problem, leave=leave)
 
 
 def frame(
@@ -114,8 +139,10 @@ def frame(
     traffic: Traffic,
     rows: int,
     problem: str = "",
+    *,
+    leave: str = "",
 ) -> RenderableType:
-    """Draw one picture of at most `rows` lines, which fits 80 columns."""
+    """Draw one picture of at most `rows` lines, which fits 80 columns. `leave`: how to."""
     replicas = status_rows(statuses)
     rates = traffic.rates()
     serving = [known for known in statuses.values() if known and not known.not_ready_reason]
@@ -124,7 +151,7 @@ def frame(
     title = Text.assemble(
         ("agentkeeper ", "bold"),
         (state, "bold green" if leader else "bold red"),
-        (f"   {sum(rates.values()):.1f} events/s   {time.strftime('%H:%M:%S')}   q quits", "dim"),
+        (f"   {sum(rates.values()):.1f} events/s   {time.strftime('%H:%M:%S')}   {leave}", "dim"),
     )
     parts: list[RenderableType] = [
         title,
@@ -162,7 +189,7 @@ def _counts(summary: Summary) -> Table:
     grid.add_row("agents", Text("  ").join(Text(*part) for part in agents))
     grid.add_row("tasks", Text("  ").join(Text(*part) for part in tasks))
     grid.add_row("", f"oldest PENDING waits {waited}")
-    grid.add_row("leases", f"{summary.leases} held  {summary.lease_waiters} waiting")
+    grid.add_row("leases", f"{summary.leases} held  {summary.lease_waiters} waiting in line")
     grid.add_row("groups", f"{summary.election_groups}   policies {summary.policies}")
     return grid
 
@@ -189,7 +216,8 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
     def pressed(seconds: float) -> str:
         ready, _, _ = select.select([descriptor], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
+        # Not by `sys.stdin`: that takes all there is, and the next `select` knows of none.
+        return os.read(descriptor, 1024).decode(errors="replace") if ready else ""
 
     try:
         tty.setcbreak(descriptor)

@@ -10,6 +10,7 @@ import click
 
 from agentkeeper.cli.connection import with_client
 from agentkeeper.cli.output import Output, printable, with_output
+from agentkeeper.core import limits
 from agentkeeper.types import AgentInfo, ElectionState, Lease, Policy, Task
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ KINDS = {"agent": "green", "lease": "cyan", "leader": "magenta", "task": "blue",
 @click.argument("prefixes", nargs=-1, metavar="[PREFIX]...")
 @click.option(
     "--after",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, limits.COUNTER_MAX),
     metavar="N",
     help="Begin after this sequence number: 0 for everything that is kept.  [default: now]",
 )

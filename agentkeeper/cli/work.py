@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from agentkeeper.cli import variables
 from agentkeeper.cli.connection import ASKED, with_client
-from agentkeeper.cli.running import grace_option, guarded, require_executable
+from agentkeeper.cli.output import complain
+from agentkeeper.cli.parameters import TTL_S, Seconds
+from agentkeeper.cli.running import grace_option, guarded, require_executable, stop_group
+from agentkeeper.core import limits
 
 if TYPE_CHECKING:
-    from agentkeeper import AgentKeeperClient, TaskHandle
+    from agentkeeper import AgentKeeperClient, LossSignal, TaskHandle
 
 ERROR_BYTES = 500
 
@@ -32,10 +35,12 @@ class CommandFailed(Exception):  # noqa: N818
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option("--name", default="worker", show_default=True, help="Of the agent that claims.")
 @click.option("--tool", "tools", multiple=True, help="A tool it has; may be repeated.")
-@click.option("--concurrency", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--concurrency", type=click.IntRange(1, limits.CLAIMS_EACH), default=1, show_default=True
+)
 @click.option(
     "--ttl",
-    type=click.IntRange(min=1),
+    type=TTL_S,
     default=30,
     show_default=True,
     metavar="SECONDS",
@@ -43,7 +48,7 @@ class CommandFailed(Exception):  # noqa: N818
 )
 @click.option(
     "--drain-timeout",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
@@ -67,7 +72,8 @@ def work(
     COMMAND is given the task's input on its standard input, and AGENTKEEPER_TASK (its id),
     AGENTKEEPER_TASK_TYPE, AGENTKEEPER_TOKEN and AGENTKEEPER_AGENT_ID in its environment. What it
     prints is the task's output if it exits with 0; otherwise the task has failed, and the end of
-    what it wrote to its standard error is the reason. It is stopped if the claim is lost.
+    what it wrote to its standard error is the reason. It is stopped if the claim is lost. What it
+    leaves running in its process group is stopped too when it ends.
     """
     require_executable(command)
     inherited = {**os.environ, variables.ENDPOINTS: ",".join(_asked())}
@@ -97,34 +103,69 @@ def _run(
     command: Sequence[str], environment: dict[str, str], task: TaskHandle, grace_s: float
 ) -> bytes:
     """Return what the command prints. Raises CommandFailed."""
+    with (
+        tempfile.TemporaryFile() as given,
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as complaints,
+    ):
+        given.write(task.input)
+        given.seek(0)
+        code = _run_to_end(command, environment, (given, output, complaints), task.lost, grace_s)
+        complained = _read(complaints)
+        sys.stderr.buffer.write(complained)
+        sys.stderr.flush()
+        if code == 0:
+            return _whole(output)
+    how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+    # From the beginning of a character on.
+    end = complained[-ERROR_BYTES:].lstrip(bytes(range(0x80, 0xC0)))
+    raise CommandFailed(f"{how}: {end.decode(errors='replace').strip()}")
+
+
+def _run_to_end(
+    command: Sequence[str],
+    environment: dict[str, str],
+    streams: tuple[IO[bytes], IO[bytes], IO[bytes]],
+    lost: LossSignal,
+    grace_s: float,
+) -> int:
+    """Return the exit code, -n if signal n ended it. What it has started ends with it.
+
+    The streams are files: a pipe would be open for as long as anybody has its other end.
+    """
+    stdin, stdout, stderr = streams
     # Its parent must be this thread for as long as it runs, as the kernel's guard follows it.
     process = subprocess.Popen(
         guarded(command),
         env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
         process_group=0,
     )
     ended = threading.Event()
 
     def stop_when_lost() -> None:
-        if task.lost.wait() and not ended.is_set():
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, number)
-                ended.wait(grace_s)
+        if lost.wait() and not ended.is_set():
+            stop_group(process.pid, grace_s)
 
     threading.Thread(target=stop_when_lost, daemon=True).start()
-    output, complaints = process.communicate(task.input)
+    code = process.wait()
     ended.set()
-    sys.stderr.buffer.write(complaints)
-    sys.stderr.flush()
-    if process.returncode == 0:
-        return output
-    how = (
-        f"exit code {process.returncode}"
-        if process.returncode > 0
-        else signal.Signals(-process.returncode).name
-    )
-    raise CommandFailed(f"{how}: {complaints[-ERROR_BYTES:].decode(errors='replace').strip()}")
+    stop_group(process.pid, grace_s)
+    return code
+
+
+def _whole(output: IO[bytes]) -> bytes:
+    """Return what the cluster takes as a task's output. Raises CommandFailed."""
+    data = _read(output)
+    if len(data) > limits.BLOB_BYTES:
+        why = f"the output has {len(data)} bytes, more than {limits.BLOB_BYTES}"
+        complain(why)
+        raise CommandFailed(why)
+    return data
+
+
+def _read(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()

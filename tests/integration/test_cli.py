@@ -47,7 +47,13 @@ def test_agents(shell, agent, name):
     assert agent in shell("agent", "list")
     assert "agentkeeper agent list" in shell("agent", "get", "unknown", code=5)
     other = shell.data("agent", "register", name("brief"))["agent_id"]
-    shell("agent", "deregister", other)
+    before = shell.data("agent", "get", other)["last_heartbeat_at"]
+    assert other in shell("agent", "heartbeat", other, agent)
+    assert shell.data("agent", "get", other)["last_heartbeat_at"] > before
+    answer = shell("agent", "deregister", "unknown", other, code=5)
+    assert "unknown:" in answer
+    assert f"deregistered: {other}" in answer
+    shell("agent", "heartbeat", other, code=5)
     assert shell.data("agent", "get", other)["status"] == "DEAD"
     dead = shell.data("agent", "list", "--status", "dead", "--name", name("brief"))
     assert [entry["agent_id"] for entry in dead] == [other]
@@ -187,11 +193,16 @@ def test_tasks(shell, agent, name, tmp_path):
 def test_a_worker_of_commands(shell, name):
     tool, kind = ("--tool", name("saw")), name("cut")
     script = (
-        'read it; test "$it" != bad || { echo dull >&2; exit 3; }; echo "$it by $AGENTKEEPER_TASK"'
+        'read it; test "$it" != bad || { echo dull >&2; exit 3; }; '
+        'test "$it" != huge || { head -c 2000000 /dev/zero; exit 0; }; '
+        'test "$it" != leaves || { sleep 600 & echo leaves; exit 0; }; '
+        'echo "$it by $AGENTKEEPER_TASK"'
     )
     worker = shell.start("task", "work", *tool, "--", "sh", "-c", script)
     good = shell("task", "create", kind, "good\n", *tool).strip()
     bad = shell("task", "create", kind, "bad\n", *tool).strip()
+    huge = shell("task", "create", kind, "huge\n", *tool).strip()
+    behind = shell("task", "create", kind, "leaves\n", *tool).strip()
 
     def finished():
         tasks = shell.data("task", "list", "--type", kind, "--text")
@@ -203,6 +214,8 @@ def test_a_worker_of_commands(shell, name):
     assert (tasks[good]["status"], tasks[good]["output"]) == ("COMPLETED", f"good by {good}\n")
     assert tasks[bad]["status"] == "DEAD"
     assert "exit code 3: dull" in tasks[bad]["failure_reason"]
+    assert "bytes, more than" in tasks[huge]["failure_reason"]
+    assert tasks[behind]["output"] == "leaves\n"
     worker.signal(signal.SIGTERM)
     assert worker.end() == 0
 
@@ -226,6 +239,8 @@ def test_a_snapshot_becomes_a_new_cluster(shell, name, tmp_path):
     shell("policy", "set", name("kept"), name("s"), "a", "r", "ALLOW")
     made = shell.data("snapshot", "save", str(file))
     assert made["size_bytes"] == file.stat().st_size
+    assert "--force" in shell("snapshot", "save", str(file), code=2)
+    made = shell.data("snapshot", "save", str(file), "--force")
     assert shell.data("snapshot", "verify", str(file))["log_index"] == made["log_index"]
     damaged = tmp_path / "damaged"
     damaged.write_bytes(file.read_bytes()[:-7])
@@ -289,7 +304,7 @@ def test_top_on_a_terminal_leaves_when_q_is_pressed(shell):
         if select.select([terminal], [], [], 1)[0]:
             seen += os.read(terminal, 65536)
     assert b"PENDING" in seen
-    os.write(terminal, b"q")
+    os.write(terminal, b"xq")  # in one piece, as fast typing is
     while True:  # what it still prints must be read, or it can't leave
         try:
             if not os.read(terminal, 65536):
@@ -328,6 +343,34 @@ def test_who_takes_only_the_first_line(shell, name):
 
 def test_no_colours_without_a_terminal(shell):
     assert "\x1b" not in shell("cluster", "status")
+
+
+def complete_in_bash(shell, typed):
+    """What a real bash offers after TAB."""
+    words = typed.split(" ")
+    script = f"""
+        source <({PROGRAM} completion bash)
+        COMP_WORDS=({" ".join(words[:-1])} "{words[-1]}"); COMP_CWORD={len(words) - 1}
+        _agentkeeper_completion {PROGRAM}
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, **shell.env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.split("\n")[:-1]
+
+
+def test_completion_offers_nothing_that_a_shell_would_run(shell, name):
+    prefix = name("evil")
+    good, bad = f"{prefix}.good", f"{prefix};touch pwned"
+    for policy_id in (good, bad, f"{prefix}$(id)", f"{prefix} x", f"{prefix}\u202e"):
+        shell("policy", "set", policy_id, prefix, "a", "r", "DENY")
+    assert complete_in_bash(shell, f"agentkeeper policy get {prefix}") == [good]
 
 
 def test_ids_are_completed(shell, agent):

@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -76,6 +77,23 @@ def test_an_agent_of_ones_own(shell, name):
     )
     mine, _task, _token, holder = printed.split()
     assert holder == mine
+
+
+def test_one_agent_holds_a_lock_once(shell, name):
+    key = name("k")
+    keeping = shell.start("agent", "register", name("x"), "--keep-alive", "--ttl", "30")
+    eventually(lambda: keeping.lines, "the agent's id")
+    mine = ("--agent-id", keeping.lines[0])
+    first = shell.start("lock", key, *mine, "--", *STAY)
+    first.line("ran")
+    assert "held by another" in shell("lock", key, *mine, "--wait", "0", "--", "true", code=1)
+    second = shell.start("lock", key, *mine, "--", "echo", "second")
+    second_waits = ("lease", "get", key)
+    eventually(lambda: shell.data(*second_waits)["waiting"] == 1, "one that waits")
+    first.signal(signal.SIGTERM)
+    assert first.end() == 128 + signal.SIGTERM
+    assert second.end() == 0
+    assert second.lines == ["second"]
 
 
 @pytest.mark.parametrize(
@@ -162,9 +180,22 @@ def test_the_command_is_stopped_when_no_replica_can_be_reached(rough_shell, roug
     for node in rough.nodes.values():
         freeze(node)
     run.complaint("was lost")
-    for node in rough.nodes.values():
-        node.resume()
     assert run.end() == 6
+
+
+@pytest.mark.parametrize("what", ["lock", "elect"])
+def test_the_commands_own_code_is_returned_also_where_nobody_can_be_told(
+    rough_shell, rough, name, what
+):
+    run = rough_shell.start(
+        what, name("k"), "--", "sh", "-c", "echo ran; read line; exit 7", stdin=subprocess.PIPE
+    )
+    run.line("ran")
+    for node in rough.nodes.values():
+        freeze(node)
+    run.process.stdin.write("go\n")
+    run.process.stdin.flush()
+    assert run.end() == 7
 
 
 def test_nobody_answers(rough_shell, rough, name):
@@ -181,6 +212,7 @@ def test_without_a_majority(rough_shell, rough, name):
     answer = rough_shell("policy", "check", name("s"), "a", "r", "--timeout", "3", code=3)
     assert "agentkeeper cluster status" in answer
     assert rough_shell.data("cluster", "status", code=1)["serving"] is False
+    assert "no leader" in rough_shell("top", "--once")
 
 
 def test_one_leads_and_the_next_takes_over(shell, name):
@@ -267,6 +299,28 @@ def test_ctrl_z_stops_both_and_both_go_on(shell, name, at_terminal):
     os.write(terminal, b"\x03")
     assert b"interrupted" in read_until(terminal, b"interrupted")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+
+
+def test_a_command_may_ask_the_terminal_whose_input_is_piped(shell, name, tmp_path):
+    """As one that asks for a password: the streams are no terminal, but there is one."""
+    key, script = name("k"), tmp_path / "script"
+    asking = "read answer </dev/tty; echo answered $answer"
+    script.write_text(f"echo | {PROGRAM} lock {key} -- sh -c '{asking}' 2>&1 | cat; exit 4\n")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe("sh", ["sh", str(script)], {**os.environ, **shell.env})
+    eventually(lambda: shell.data("lease", "list", key), "the lease")
+    os.write(terminal, b"yes\n")
+    assert b"answered yes" in read_until(terminal, b"answered yes")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
+    os.close(terminal)
+
+
+def test_what_a_command_leaves_behind_is_stopped(shell, name):
+    script = 'trap "" TERM; sleep 600 >/dev/null & echo $!; exit 3'
+    run = shell.start("lock", name("k"), "--grace", "0.1", "--", "sh", "-c", script)
+    assert run.end() == 3
+    assert not alive(run.lines[0])
 
 
 def read_until(terminal, text):

@@ -41,8 +41,9 @@ def up(replicas: int, data_dir: Path | None) -> None:
 
 @cluster.command()
 @endpoints_option
+@timeout_option
 @with_output
-def status(show: Output, endpoints: Sequence[str]) -> None:
+def status(show: Output, endpoints: Sequence[str], timeout: float) -> None:
     """Show each replica's role, term, indexes and lag.
 
     Replicas that are not among the endpoints are shown as the others last heard of them. Exits
@@ -50,7 +51,7 @@ def status(show: Output, endpoints: Sequence[str]) -> None:
     """
     from agentkeeper.cli.cluster.report import show_status  # noqa: PLC0415
 
-    sys.exit(Code.DONE if show_status(endpoints, show) else Code.NO)
+    sys.exit(Code.DONE if show_status(endpoints, timeout, show) else Code.NO)
 
 
 @cluster.command()

@@ -24,9 +24,9 @@ def _number(name: str) -> Column:
     return Column(heading, lambda row: row.get(name), right=True)
 
 
-def _state(row: Row) -> str:
+def _health_of(row: Row) -> str:
     if not row["reachable"]:
-        return "unreachable"
+        return "not connected"
     state = row["not_ready_reason"] or "ready"
     heard_ms = row["heard_ms"]
     return state if heard_ms is None else f"{state}, as heard {duration(heard_ms / 1000)} ago"
@@ -38,7 +38,7 @@ STATUS_COLUMNS = (
     Column("ROLE", lambda row: row.get("role")),
     *(_number(name) for name in ("term", "commit_index", "applied_index", "lag")),
     Column("VERSION", lambda row: row.get("version")),
-    Column("STATE", _state),
+    Column("HEALTH", _health_of),
 )
 HEALTH_COLUMNS = (
     Column("ENDPOINT", lambda row: row["endpoint"]),
@@ -48,9 +48,9 @@ HEALTH_COLUMNS = (
 )
 
 
-def show_status(endpoints: Sequence[str], show: Output) -> bool:
+def show_status(endpoints: Sequence[str], timeout_s: float, show: Output) -> bool:
     """Print the replicas' status; returns whether the cluster serves."""
-    statuses = replica_statuses(endpoints, PROBE_TIMEOUT_S)
+    statuses = replica_statuses(endpoints, min(timeout_s, PROBE_TIMEOUT_S))
     rows = status_rows(statuses)
     serving = is_serving(statuses)
     if show.is_table:

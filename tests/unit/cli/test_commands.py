@@ -1,6 +1,7 @@
 """The list of commands, their help, completion and errors, without a cluster."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from agentkeeper import errors
-from agentkeeper.cli import explaining
+from agentkeeper.cli import connection, explaining, policy_commands, version
 from agentkeeper.cli.exits import Code
 from agentkeeper.cli.main import ENTRIES, main
+from agentkeeper.cli.policy_file import Change
+from agentkeeper.types import Policy, PolicyEffect
 
 NOBODY = "127.0.0.1:1"
 CONTEXT = click.Context(main, info_name="agentkeeper")
@@ -49,7 +52,7 @@ def test_what_is_there():
     assert there >= {
         *("serve", "demo", "lock", "elect", "watch", "top", "version", "completion"),
         *(f"cluster {verb}" for verb in ("up", "status", "health", "move-leader")),
-        *(f"agent {verb}" for verb in ("list", "get", "find", "register", "deregister")),
+        *(f"agent {v}" for v in ("list", "get", "find", "register", "heartbeat", "deregister")),
         *(f"lease {v}" for v in ("list", "get", "acquire", "renew", "release", "verify")),
         *(f"election {v}" for v in ("list", "get", "campaign", "observe", "resign")),
         *(f"policy {v}" for v in ("set", "get", "list", "delete", "check", "explain")),
@@ -149,11 +152,111 @@ def test_nobody_answers():
             "b=h:1",
         ],
         ["nonsense"],
+        ["agent", "list", "--limit", "99999999999"],
+        ["agent", "list", "--timeout", "nan"],
+        ["agent", "find", "x", "--limit", "1001"],
+        ["lock", "k", "--ttl", "86401", "--", "true"],
+        ["lock", "k", "--wait", "inf", "--", "true"],
+        ["watch", "--after", str(2**53)],
+        ["task", "create", "t", "--priority", "1000001"],
+        ["policy", "set", "\udcff", "a", "b", "c", "ALLOW", "--endpoints", NOBODY],
+        ["snapshot", "save", "-"],
+        ["snapshot", "save", ""],
+        ["snapshot", "save", __file__],
+        ["snapshot", "save", "/dev/null", "--force"],
+        ["snapshot", "restore", __file__, "--data-dir", "/tmp/x", "--node-id", "a"],
+        ["--endpoints", "h:1", "agent", "list"],
     ],
     ids=" ".join,
 )
 def test_wrong_usage(args):
     assert run(*args).exit_code == Code.USAGE
+
+
+def test_options_before_a_command_are_told_where_to_go():
+    answer = run("--endpoints", "h:1", "agent", "list").output
+    assert "options go after the command: agentkeeper agent ... --endpoints" in answer
+
+
+def test_what_a_file_says_does_not_reach_the_terminal_raw(tmp_path):
+    file = tmp_path / "policies.yaml"
+    file.write_text(r'["\e]0;owned\a\u202e"]')
+    file.write_text(r'[{"\e]0;owned\a": x}]')
+    answer = run("policy", "test", str(file))
+    assert answer.exit_code == Code.USAGE
+    assert "owned" in answer.output
+    assert "\x1b" not in answer.output
+    assert "\x1b" not in run("lock", "k", "--", "\x1b[31mno").output
+
+
+def ended(*args, **streams):
+    code = f"from agentkeeper.cli.main import main; main({list(args)!r})"
+    return subprocess.run([sys.executable, "-c", code], check=False, **streams)
+
+
+def test_a_full_disk():
+    with open("/dev/full", "w") as full:
+        done = ended("version", "--client", stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == Code.FAILED
+    assert done.stderr.count("\n") == 1
+    assert "No space left" in done.stderr
+
+
+@pytest.mark.parametrize("args", [["--help"], ["version", "--client", "-o", "json"]])
+def test_a_reader_that_has_left(args):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = ended(*args, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("version --client", 0), ("task create t -", 2), ("agent list", 3)]
+)
+def test_all_streams_closed(line, code):
+    inside = f"from agentkeeper.cli.main import main; main({line.split()!r})"
+    script = f'exec <&- >&- 2>&-; "{sys.executable}" -c "{inside}"'
+    env = {**os.environ, "AGENTKEEPER_ENDPOINTS": NOBODY, "AGENTKEEPER_TIMEOUT": "0.2"}
+    assert subprocess.run(["sh", "-c", script], env=env, check=False).returncode == code
+
+
+def test_what_nobody_expected_is_one_line(monkeypatch):
+    def fail(*_args):
+        raise ZeroDivisionError("so it\x1b is")
+
+    monkeypatch.setattr(version, "_replicas", fail)
+    answer = run("version")
+    assert answer.exit_code == Code.FAILED
+    assert answer.output == "Error: unexpected ZeroDivisionError: so it\ufffd is\n"
+
+
+def test_interrupted_early(monkeypatch):
+    def interrupt(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(version, "_replicas", interrupt)
+    assert run("version").exit_code == 130
+
+
+def test_completion_cuts_what_fits_not_what_is_found(monkeypatch):
+    found = [(f"a{n}", "x") for n in range(100)] + [("b;ls", ""), ("b$x", ""), ("b1", "\x1b[31m")]
+
+    class Client:
+        def __init__(self, **_how):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_error):
+            pass
+
+    monkeypatch.setattr("agentkeeper.client.AgentKeeperClient", Client)
+    complete = connection.completing(lambda _client, _prefix: found)
+    offered = complete(click.Context(main), main.params[0], "b")
+    assert [(item.value, item.help) for item in offered] == [("b1", "\ufffd[31m")]
+    assert len(complete(click.Context(main), main.params[0], "a")) == connection.COMPLETIONS
 
 
 def compacted(oldest):
@@ -165,13 +268,13 @@ def compacted(oldest):
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
-        (errors.InvalidArgument("ttl: too long"), Code.USAGE, "limits"),
+        (errors.InvalidArgument("ttl: too long"), Code.USAGE, "Limits"),
         (errors.NotFound("no such agent: 'x'"), Code.NOT_FOUND, "agent list"),
         (errors.NotFound("no such lease: 'x'"), Code.NOT_FOUND, "lease list"),
         (errors.StaleToken("not the present holder"), Code.NO, "Somebody else"),
         (errors.PermissionDenied("not yours"), Code.NO, ""),
         (errors.AlreadyExists("there is one"), Code.NO, ""),
-        (errors.Overloaded("too many policies"), Code.NO, "limits"),
+        (errors.Overloaded("too many policies"), Code.NO, "Limits"),
         (compacted(41), Code.NO, "--after 40"),
         (errors.OutcomeUnknown("lost"), Code.UNKNOWN, "look before"),
         (errors.Unavailable("nobody"), Code.UNAVAILABLE, "agentkeeper serve"),
@@ -209,3 +312,16 @@ def test_the_test_of_policies_needs_no_cluster(tmp_path):
     failed = run(*args)
     assert failed.exit_code == Code.NO
     assert 'expected ALLOW by q, but allowed by policy "p"' in failed.output
+
+
+def test_a_load_that_fails_on_the_way_says_how_far_it_came(capsys):
+    class Client:
+        def set_policy(self, policy_id, *_fields):
+            if policy_id == "p2":
+                raise errors.Unavailable("gone")
+
+    policies = [Policy(f"p{n}", "s", "a", "r", PolicyEffect.DENY) for n in range(4)]
+    changes = [Change("add", policy) for policy in policies]
+    with pytest.raises(errors.Unavailable):
+        policy_commands._apply_all(Client(), changes)
+    assert "2 of 4 changes were applied; not, or not surely: p2:" in capsys.readouterr().err

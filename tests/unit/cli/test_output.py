@@ -1,7 +1,10 @@
 """What is printed: stable for programs, harmless for terminals."""
 
 import base64
+import contextlib
+import io
 import json
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -148,6 +151,26 @@ def test_shapes_that_programs_rely_on(thing, shape, capsys):
 def test_data_as_text():
     made = output.plain(TASK, text=True)
     assert (made["input"], made["output"]) == ("\ufffd\x00", "ö")
+
+
+@given(st.text())
+def test_what_programs_are_given_is_harmless_to_a_terminal_and_whole(text):
+    kept = io.StringIO()
+    with contextlib.redirect_stdout(kept):
+        Output("json").data({"x": text})
+    written = kept.getvalue()
+    assert json.loads(written) == {"x": text}
+    assert not any(
+        unicodedata.category(c) in {"Cc"} or c in "\u202e\u2066" for c in written[:-1] if c != "\n"
+    )
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_characters_that_turn_the_writing_round_are_escaped(form, capsys):
+    Output(form, text=True).data({"x": b"a\x7f\xc2\x9b\xe2\x80\xae"})
+    written = capsys.readouterr().out
+    assert written.isascii()
+    assert yaml.safe_load(written) == {"x": "a\x7f\x9b\u202e"}
 
 
 @given(st.binary())

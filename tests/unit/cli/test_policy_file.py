@@ -40,6 +40,11 @@ def test_a_list_and_a_key_and_json_are_the_same():
         ([{**ENTRY, "effect": "maybe"}], "policies[0].effect must be ALLOW or DENY"),
         ([{key: ENTRY[key] for key in ("id", "effect")}], "missing: action, resource, subject"),
         ([ENTRY, ENTRY], "two policies of id 'p'"),
+        ([ENTRY, {**ENTRY, "id": "q", "subject": "x" * 513}], "policies[1].subject is longer"),
+        ([{**ENTRY, "id": "ä" * 129}], "policies[0].id is longer than 256 bytes"),
+        ([{**ENTRY, "action": ""}], "policies[0].action must not be empty"),
+        ([{**ENTRY, "action": "a\x07"}], "policies[0].action has a control character"),
+        ([{**ENTRY, "id": str(n)} for n in range(2_001)], "2001 policies with a wildcard"),
     ],
 )
 def test_what_is_wrong_is_named(content, named):
@@ -51,6 +56,22 @@ def test_what_is_wrong_is_named(content, named):
 def test_what_is_no_yaml_is_refused():
     with pytest.raises(FileError, match="neither YAML nor JSON"):
         read_policies("a: [")
+
+
+@pytest.mark.parametrize("text", ["[{id: a, id: b}]", '{"policies": [], "policies": []}'])
+def test_a_key_that_is_there_twice_is_refused(text):
+    with pytest.raises(FileError, match="there are two keys"):
+        read_policies(text)
+
+
+def test_what_is_nested_too_deeply_is_refused():
+    with pytest.raises(FileError, match="nested"):
+        read_policies("[" * 3_000 + "]" * 3_000)
+
+
+def test_no_tests_are_no_success():
+    with pytest.raises(FileError, match="no tests"):
+        read_cases("tests: []")
 
 
 def test_cases():
