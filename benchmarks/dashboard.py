@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psutil
 from playwright.sync_api import Browser, Page
@@ -32,6 +33,8 @@ EVENTS_PER_S = 1_000
 WATCHED_S = 30.0
 BEAT_S = 0.05
 CALLERS = 32
+STORM = 60
+"""Pages that come at once."""
 REQUESTS: dict[str, dict[str, object]] = {
     "agents": {"limit": 50},
     "agents by prefix and tool": {"name_prefix": "agent-99", "tools": "tool_3", "limit": 50},
@@ -55,6 +58,7 @@ def measure(agents: int, watched_s: float = WATCHED_S) -> list[Row]:
             with _events(cluster):
                 loaded = _costs(here, watched_s / 4)
                 rows += _watching(browser, here, watched_s, before, loaded)
+        rows += [("", ""), *_storm(here)]
     return [
         (f"{agents:,} agents, {LEASES:,} leases, {TASKS:,} tasks, 3 replicas", "p50 / p99"),
         *rows,
@@ -139,6 +143,28 @@ def _watching(
         "its event loop's longest delay",
         f"{quantile(sorted(lags), 0.5):.1f} ms, at most {max(lags):.1f}",
     )
+
+
+def _storm(node: Node) -> Iterator[Row]:
+    """The pages of a replica that is gone come to this one, all at once."""
+    host, _, port = node.metrics_addr.rpartition(":")
+    with ExitStack() as opened:
+        pages = [
+            opened.enter_context(socket.create_connection((host, int(port)))) for _ in range(STORM)
+        ]
+        began = time.perf_counter()
+        for page in pages:
+            page.sendall(b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for page in pages:
+            told = opened.enter_context(page.makefile("rb"))
+            while told.readline() != b"event: pulse\n":
+                pass
+        took_s = time.perf_counter() - began
+        time.sleep(2.0)  # until there is a point of it
+    points = _history(node)
+    lag_ms = max(point["loop_lag_max_ms"] for point in points[-3:])
+    yield f"{STORM} pages at once, {len(points)} points each: all told after", f"{took_s:.3f} s"
+    yield "its event loop's longest delay meanwhile", f"{lag_ms:.1f} ms"
 
 
 def _costs(node: Node, span_s: float) -> float:

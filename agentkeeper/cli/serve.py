@@ -38,6 +38,7 @@ _OPTIONS: Final = (
     _setting("config", type=_PATH, help="TOML file with any of these settings."),
     _setting("addr", help="Where to listen for gRPC.  [default: 0.0.0.0:7070]"),
     _setting("metrics-addr", help="Where to listen for HTTP.  [default: 0.0.0.0:9090]"),
+    _setting("http-names", help="Names under which a proxy asks for pages: a.example,b.example."),
     _setting("data-dir", type=_PATH, help="Folder that keeps everything; absent: in memory."),
     _setting("node-id", help="Which of --peers this replica is."),
     _setting("peers", help="Raft addresses of all replicas: a=host:port,b=host:port,c=host:port."),
@@ -169,6 +170,7 @@ def _settings(given: dict[str, Any]) -> Any:
         METRICS_ADDR,
         Address,
         Settings,
+        parse_names,
         parse_peers,
     )
 
@@ -177,6 +179,7 @@ def _settings(given: dict[str, Any]) -> Any:
         addr=Address.parse(given.get("addr") or ADDR, "--addr"),
         metrics_addr=Address.parse(given.get("metrics_addr") or METRICS_ADDR, "--metrics-addr"),
         metrics_addr_explicit=bool(given.get("metrics_addr")),
+        http_names=parse_names(given.get("http_names") or ""),
         data_dir=given.get("data_dir"),
         node_id=given.get("node_id") or ALONE,
         peers=parse_peers(peers) if peers else {},

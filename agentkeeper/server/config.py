@@ -17,6 +17,7 @@ ADDR: Final = "0.0.0.0:7070"
 METRICS_ADDR: Final = "0.0.0.0:9090"
 ALONE: Final = "alone"
 _NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _PORT_DIGITS: Final = 16
 _TLS: Final = "--raft-tls-cert, --raft-tls-key and --raft-tls-ca"
 
@@ -63,6 +64,8 @@ class Settings:
         default_factory=lambda: Address.parse(METRICS_ADDR, "--metrics-addr")
     )
     metrics_addr_explicit: bool = False
+    http_names: frozenset[str] = frozenset()
+    """Names under which pages may be asked for, beside those of replicas and private networks."""
     data_dir: Path | None = None
     node_id: str = ALONE
     peers: Mapping[str, str] = field(default_factory=dict)
@@ -209,6 +212,15 @@ class Settings:
                     f"{_TLS} or --raft-secret-file is needed, as {address} is not on this "
                     "machine: otherwise whoever reaches the port controls the cluster"
                 )
+
+
+def parse_names(text: str) -> frozenset[str]:
+    """From `a.example,b.example`. Raises `ConfigError`."""
+    names = {part.strip().rstrip(".").lower() for part in text.split(",")} - {""}
+    for name in sorted(names):
+        if not _HOST_NAME.fullmatch(name):
+            raise ConfigError(f"--http-names: {name!r} is not the name of a host, without a port")
+    return frozenset(names)
 
 
 def parse_peers(text: str) -> dict[str, str]:

@@ -76,7 +76,9 @@ class Node:
             around=around,
             data_dir=settings.data_dir,
         )
-        self._http = HttpServer(self._stack, self._metrics, self.probe_readiness)
+        self._http = HttpServer(
+            self._stack, self._metrics, self.probe_readiness, settings.http_names
+        )
         self._rpc = RpcServer(self._stack.services(), around)
 
     async def serve(self) -> int:

@@ -30,9 +30,9 @@ def test_the_cluster_as_it_is(cluster: LocalCluster, dashboard: Opener) -> None:
     expect(page.locator(".sentence")).to_contain_text(f"{leader.name} leads in term")
     rows = page.locator("tbody tr")
     expect(rows).to_have_count(3)
-    expect(rows.filter(has_text="LEADER")).to_contain_text(leader.name)
+    expect(rows.filter(has_text="leader")).to_contain_text(leader.name)
     expect(rows.filter(has_text="ready")).to_have_count(3)
-    expect(rows.filter(has_text=leader.endpoint)).to_contain_text("LEADER")
+    expect(rows.filter(has_text=leader.endpoint)).to_contain_text("leader")
     expect(page.locator("#link")).to_have_text(re.compile("live"))
     expect(page.locator(".plot path.line-0").first).to_have_attribute("d", re.compile("^M.*L"))
     expect(page.locator(".plot svg").first).to_have_attribute(

@@ -25,7 +25,7 @@ def test_a_new_leader_is_shown_when_the_old_one_is_killed(
     lost = page.locator("tbody tr").filter(has_text=old.endpoint)
     expect(lost).to_contain_text("not connected")
     new = rough.leader()
-    expect(page.locator("tbody tr").filter(has_text="LEADER")).to_contain_text(new.name)
+    expect(page.locator("tbody tr").filter(has_text="leader")).to_contain_text(new.name)
     old.start()
     expect(page.locator(".sentence")).to_contain_text("All 3 replicas serve")
     expect(page.locator("#banner")).to_be_hidden()

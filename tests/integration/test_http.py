@@ -64,13 +64,17 @@ class Stream:
 
     def next(self, kind: str) -> tuple[str, Any]:
         """The next message of a kind: its id and data."""
+        return self.next_of(kind)[1:]
+
+    def next_of(self, *kinds: str) -> tuple[str, str, Any]:
+        """The next message of some kinds: its kind, id and data."""
         while True:
             fields: dict[str, str] = {}
             while line := self.response.readline().decode().rstrip("\n"):
                 name, _, value = line.partition(": ")
                 fields[name] = value
-            if fields.get("event") == kind:
-                return fields.get("id", ""), json.loads(fields["data"])
+            if fields.get("event") in kinds:
+                return fields["event"], fields.get("id", ""), json.loads(fields["data"])
 
     def close(self) -> None:
         self.response.close()
@@ -166,6 +170,11 @@ def test_pages_follow_each_other_and_answers_say_how_far_the_state_had_come(
         ("events?limit=-1", 400, "limit"),
         ("events?topics=%0A", 400, "topics[0]"),
         ("event?sequence=999999999", 404, ""),
+        ("event?sequence=1&colour=red", 400, "colour"),
+        ("events?colour=red", 400, "colour"),
+        ("live?colour=red", 400, "colour"),
+        ("live?since=never", 400, "since"),
+        ("nothing", 404, ""),
     ],
 )
 def test_what_cant_be_answered_is_refused_as_json(
@@ -180,7 +189,20 @@ def test_what_cant_be_answered_is_refused_as_json(
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_nothing_can_be_changed(cluster: LocalCluster, method: str) -> None:
     for path in ("/", "/api/live", *(f"/api/{route.path}" for route in ROUTES)):
-        assert get(cluster.leader(), path, method)[0] == 405
+        status, headers, text = get(cluster.leader(), path, method)
+        assert status == 405
+        assert "GET" in headers["Allow"]
+        assert path == "/" or json.loads(text)["error"]["message"] == "Method Not Allowed"
+
+
+@pytest.mark.parametrize("ident", ["9" * 5_000, "-1", "x", "٣".encode().decode("latin-1")])
+def test_a_place_in_the_events_that_nobody_was_told_is_refused(
+    cluster: LocalCluster, ident: str
+) -> None:
+    header = {"Last-Event-ID": ident}
+    status, _, text = get(cluster.leader(), "/api/live?events=1", **header)
+    assert status == 400
+    assert json.loads(text)["error"]["field"] == "Last-Event-ID"
 
 
 def test_every_page_forbids_what_it_does_not_need(cluster: LocalCluster) -> None:
@@ -284,25 +306,51 @@ def test_a_page_that_takes_nothing_is_cut(node: Node) -> None:
         assert client.check_policy("s" * 500, "a" * 500, "r" * 500).allowed
 
 
-def test_more_pages_than_there_is_room_for_are_turned_away(
+def test_more_pages_than_there_is_room_for_are_told_so(
     node: Node, stream: Callable[..., Stream]
 ) -> None:
     streams = [stream(node) for _ in range(STREAMS)]
-    assert {s.response.status for s in streams} == {200}
-    assert get(node, "/api/live")[0] == 503
+    for one in streams:
+        one.next("history")
+    _, end = stream(node).next("end")
+    assert end["full"]
+    assert str(STREAMS) in end["reason"]
     assert get(node, "/healthz")[0] == 200
-    streams[0].close()
-    eventually(lambda: stream(node).response.status == 200, "room for one more")
+    for one in streams:
+        one.close()
+
+    def has_room() -> bool:
+        return stream(node).next_of("history", "end")[0] == "history"
+
+    eventually(has_room, "room for one more")
 
 
-def test_more_connections_than_there_is_room_for_are_cut(node: Node) -> None:
+def test_a_page_that_comes_back_is_sent_only_the_points_that_it_has_not(
+    cluster: LocalCluster, stream: Callable[..., Stream]
+) -> None:
+    live = stream(cluster.leader())
+    live.next("pulse")
+    wall_ms = live.next("pulse")[1]["point"]["wall_ms"]
+    all_points = stream(cluster.leader()).next("history")[1]["points"]
+    later = stream(cluster.leader(), f"since={wall_ms}").next("history")[1]["points"]
+    assert later == [p for p in all_points if p["wall_ms"] > wall_ms] + later[len(all_points) :]
+    assert all(p["wall_ms"] > wall_ms for p in later)
+    assert len(all_points) > len(later)
+
+
+def test_silent_connections_take_nobodys_place(node: Node) -> None:
     host, _, port = node.metrics_addr.rpartition(":")
     with contextlib.ExitStack() as opened:
-        for _ in range(CONNECTIONS + 8):
+        silent = [
             opened.enter_context(socket.create_connection((host, int(port)), timeout=5))
-        with pytest.raises(OSError):  # noqa: PT011  # reset, or closed without an answer
-            get(node, "/healthz")
-    eventually(node.ready, "room again")
+            for _ in range(CONNECTIONS + 8)
+        ]
+        assert get(node, "/healthz")[0] == 200
+        with contextlib.suppress(ConnectionError):  # reset, or closed without an answer
+            silent[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert not silent[0].recv(1)
+        silent[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert silent[-1].recv(12) == b"HTTP/1.1 200"
 
 
 def test_headers_beyond_any_measure_are_refused(node: Node) -> None:

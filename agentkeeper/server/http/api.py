@@ -161,9 +161,9 @@ class Api:
                 async with asyncio.timeout(REQUEST_S), self._room:
                     body = await answer(request)
             except TimeoutError:
-                return _failed(overloaded("this replica could not answer in time"))
+                return failed(overloaded("this replica could not answer in time"))
             except CallError as error:
-                return _failed(error)
+                return failed(error)
             return _response(200, {**body, "as_of": self.as_of()})
 
         return handle
@@ -202,7 +202,8 @@ def _bound(request: Any) -> None:
 
 
 def _holdings(state: State, agent_id: str) -> Json:
-    """What an agent holds, waits for and leads, the first of each, and how many there are."""
+    """The leases that an agent holds, the tasks that it has claimed and the groups in
+    which it is a candidate: the first of each, and how many there are."""
     indexes = {
         "leases": state.leases_by_agent,
         "tasks": state.claims_by_agent,
@@ -217,7 +218,8 @@ def _holdings(state: State, agent_id: str) -> Json:
     }
 
 
-def _failed(error: CallError) -> web.Response:
+def failed(error: CallError) -> web.Response:
+    """The answer to what was refused."""
     body = {"error": {"reason": error.reason, "message": error.message, "field": error.field}}
     return _response(STATUSES.get(error.code, 500), body)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict
 from typing import Final
 
@@ -27,19 +27,26 @@ STOP_S: Final = 1.0
 class HttpServer:
     """Serves `/healthz`, `/readyz`, `/metrics`, and the dashboard with what it asks for.
 
-    `not_ready_reason` is empty when ready.
+    `not_ready_reason` is empty when ready. `names` are those under which pages may be asked for,
+    beside the replicas' own.
     """
 
     def __init__(
-        self, stack: Stack, metrics: Metrics, not_ready_reason: Callable[[], Awaitable[str]]
+        self,
+        stack: Stack,
+        metrics: Metrics,
+        not_ready_reason: Callable[[], Awaitable[str]],
+        names: Collection[str] = (),
     ) -> None:
         self._metrics = metrics
         self._not_ready_reason = not_ready_reason
         api = Api(stack.replica, stack.services())
         self._pulse = Pulse(api, stack.machine, self._figures)
         self._live = Live(stack.replica, self._pulse)
-        self._guard = Guard(lambda: [r.endpoint for r in stack.machine.state.replicas.values()])
+        machine = stack.machine
+        self._guard = Guard(lambda: [r.endpoint for r in machine.state.replicas.values()], names)
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[self._guard.middleware])
+        app.on_response_prepare.append(self._unsigned)
         app.add_routes(
             [
                 web.get("/healthz", self._healthz),
@@ -80,15 +87,26 @@ class HttpServer:
     def _accept(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None
-        return server() if len(server.connections) < CONNECTIONS else Refusal()
+        transports = self._transports()
+        if len(transports) >= CONNECTIONS and not self._guard.make_room(transports):
+            return Refusal()
+        return server()
 
-    async def _sweep(self) -> None:
+    def _transports(self) -> list[asyncio.Transport]:
+        """Those of all open connections, the oldest first."""
         server = self._runner.server
         assert server is not None
+        return [t for c in server.connections if (t := c.transport) and not t.is_closing()]
+
+    async def _sweep(self) -> None:
         while True:
-            open_ones = [c.transport for c in server.connections if c.transport is not None]
-            self._guard.sweep(open_ones, asyncio.get_running_loop().time())
+            self._guard.sweep(self._transports(), asyncio.get_running_loop().time())
             await asyncio.sleep(SWEEP_S)
+
+    @staticmethod
+    async def _unsigned(request: web.Request, response: web.StreamResponse) -> None:
+        """Nobody needs to know what serves this, and in which version."""
+        response.headers.popall("Server", None)
 
     def _figures(self) -> Json:
         return asdict(self._metrics.live())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from multidict import MultiMapping
 
@@ -32,6 +33,8 @@ class Filter:
 
     topics: tuple[str, ...]
     contains: str
+
+    PARAMETERS: ClassVar = frozenset({"topics", "contains"})
 
     @classmethod
     def of(cls, query: MultiMapping[str]) -> Filter:
@@ -70,6 +73,7 @@ class Rows:
 
 async def page(replica: Replica, wanted: Filter, query: MultiMapping[str]) -> Json:
     """A page of the kept events, newest first, before the sequence number `before` if given."""
+    only(query, Filter.PARAMETERS | {"limit", "before"})
     state = replica.state
     limit = number(query, "limit") or PAGE
     if limit > PAGE_MAX:
@@ -97,6 +101,7 @@ async def page(replica: Replica, wanted: Filter, query: MultiMapping[str]) -> Js
 
 def whole(state: State, query: MultiMapping[str]) -> Json:
     """One event with all that it carries. Raises `CallError`."""
+    only(query, {"sequence"})
     sequence = number(query, "sequence")
     event = state.events.get(sequence)
     if event is None:
@@ -109,9 +114,20 @@ def whole(state: State, query: MultiMapping[str]) -> Json:
     return {"event": row}
 
 
+def only(query: MultiMapping[str], known: Collection[str]) -> None:
+    """Raise `CallError` for a parameter that is not among the known."""
+    for name in query:
+        if name not in known:
+            raise bad_field(name[:80], "there is no such parameter")
+
+
 def number(query: MultiMapping[str], name: str) -> int:
     """A parameter that is a whole number, 0 where it is absent. Raises `CallError`."""
-    text = query.get(name, "0")
+    return whole_number(query.get(name, "0"), name)
+
+
+def whole_number(text: str, name: str) -> int:
+    """What a parameter or header says. Raises `CallError`."""
     if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
         raise bad_field(name, "must be a whole number")
     return v.number(int(text), name, 0, limits.COUNTER_MAX)

@@ -3,14 +3,14 @@
 The pages need no login and show what the cluster coordinates, so no other site may read them
 through its visitor's browser: nothing here allows another origin, and since a name of that site's
 own may be made to point here ("DNS rebinding"), a page is only given to who asks for it by an
-address, by a name of private networks or by the name of a replica.
+address, by a name of private networks, by the name of a replica or by one of `--http-names`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, cast
 
 from aiohttp import web
@@ -18,9 +18,12 @@ from aiohttp.typedefs import Handler
 
 REQUEST_S: Final = 5.0
 """How long an answer may take."""
+FIRST_S: Final = 5.0
+"""How long a new connection may take until it has asked for something."""
 HEAD_S: Final = 20.0
-"""How long a connection may go without having asked for anything."""
+"""How long it may then take until it asks again."""
 CONNECTIONS: Final = 512
+"""With one more, the one that has been idle for the longest is cut."""
 
 PRIVATE_SUFFIXES: Final = (
     ".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc", ".test",
@@ -60,16 +63,21 @@ def is_private(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return "." not in host or f".{host}".endswith(PRIVATE_SUFFIXES) or ".svc." in host
+        return "." not in host or f".{host}".endswith(PRIVATE_SUFFIXES)
     return True
 
 
 class Guard:
-    """The middleware of all requests. `endpoints` are those of the cluster's replicas."""
+    """The middleware of all requests, and the watch over connections.
 
-    def __init__(self, endpoints: Callable[[], Iterable[str]]) -> None:
+    `endpoints` are those of the cluster's replicas, `names` others under which it may be asked.
+    """
+
+    def __init__(self, endpoints: Callable[[], Iterable[str]], names: Collection[str] = ()) -> None:
         self._endpoints = endpoints
+        self._names = names
         self._busy: set[asyncio.BaseTransport] = set()
+        self._silent_since_s: dict[asyncio.BaseTransport, float] = {}
         self._idle_since_s: dict[asyncio.BaseTransport, float] = {}
 
     @web.middleware
@@ -78,41 +86,79 @@ class Guard:
         transport = request.transport
         if transport is not None:
             self._busy.add(transport)
+            self._silent_since_s.pop(transport, None)
             self._idle_since_s.pop(transport, None)
         try:
             return await self._answer(request, handler)
         finally:
             if transport is not None:
                 self._busy.discard(transport)
+                self._idle_since_s[transport] = asyncio.get_running_loop().time()
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         host = host_of(request.host)
         if request.path not in OPEN_TO_ALL and not self._knows(host):
-            return web.Response(
-                status=421,
-                text="This replica is not known under that name: use its address, or the name in "
-                "its --advertise-addr.\n",
-                headers=HEADERS,
+            return _refused(
+                request,
+                421,
+                "This replica is not known under that name: use its address, the name in its "
+                "--advertise-addr, or give it the name with --http-names.",
             )
         try:
             return await handler(request)
         except web.HTTPException as error:
+            if request.path.startswith("/api/"):
+                return _refused(request, error.status, error.reason, error.headers.get("Allow"))
             error.headers.update(HEADERS)
             raise
 
     def _knows(self, host: str) -> bool:
-        return is_private(host) or any(host == host_of(e) for e in self._endpoints())
+        return (
+            is_private(host)
+            or host in self._names
+            or any(host == host_of(e) for e in self._endpoints())
+        )
 
     def sweep(self, transports: Iterable[asyncio.BaseTransport], now_s: float) -> None:
         """Cut connections that have not asked for anything for too long.
 
         `transports` are all that are open. Called now and then, on the event loop.
         """
-        idle = {t: self._idle_since_s.get(t, now_s) for t in transports if t not in self._busy}
-        self._idle_since_s = idle
-        for transport, since_s in idle.items():
-            if now_s - since_s > HEAD_S:
-                cast(asyncio.Transport, transport).abort()
+        quiet = [t for t in transports if t not in self._busy]
+        self._idle_since_s = {t: s for t in quiet if (s := self._idle_since_s.get(t)) is not None}
+        self._silent_since_s = {
+            t: self._silent_since_s.get(t, now_s) for t in quiet if t not in self._idle_since_s
+        }
+        for since_by_transport, bound_s in (
+            (self._silent_since_s, FIRST_S),
+            (self._idle_since_s, HEAD_S),
+        ):
+            for transport, since_s in since_by_transport.items():
+                if now_s - since_s > bound_s:
+                    cast(asyncio.Transport, transport).abort()
+
+    def make_room(self, transports: Iterable[asyncio.BaseTransport]) -> bool:
+        """Cut one connection with no request under way, if there is one; whether there was.
+
+        First those that never asked for anything, in the order of `transports`: of those that are
+        open, the oldest first.
+        """
+        quiet = [t for t in transports if t not in self._busy]
+        if not quiet:
+            return False
+        victim = min(quiet, key=lambda t: self._idle_since_s.get(t, 0.0))
+        cast(asyncio.Transport, victim).abort()
+        return True
+
+
+def _refused(
+    request: web.Request, status: int, reason: str, allow: str | None = None
+) -> web.Response:
+    headers = HEADERS if allow is None else {**HEADERS, "Allow": allow}
+    if not request.path.startswith("/api/"):
+        return web.Response(status=status, text=f"{reason}\n", headers=headers)
+    body = {"error": {"reason": "", "message": reason, "field": ""}}
+    return web.json_response(body, status=status, headers=headers)
 
 
 class Refusal(asyncio.Protocol):

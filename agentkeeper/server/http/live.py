@@ -8,18 +8,19 @@ the newest of its span, and says how many it left out.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from typing import Final
 
 from aiohttp import web
 
+from agentkeeper.core.epoch import EPOCH_SHIFT
 from agentkeeper.core.records import Event
 from agentkeeper.server.errors import CallError
-from agentkeeper.server.http.events import SCAN_SLICE, Filter, Rows, number
+from agentkeeper.server.http.api import failed
+from agentkeeper.server.http.events import SCAN_SLICE, Filter, Rows, number, only, whole_number
 from agentkeeper.server.http.guard import HEADERS
 from agentkeeper.server.http.plain import Json
-from agentkeeper.server.http.pulse import Pulse
+from agentkeeper.server.http.pulse import Pulse, message
 from agentkeeper.server.replica import Replica
 
 STREAMS: Final = 64
@@ -48,24 +49,30 @@ class Live:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Send pulses, and with `events=1` the events that `topics` and `contains` ask for.
 
-        They begin after the sequence number that the header Last-Event-ID or else `after` gives,
-        or with the next one.
+        Those begin after the sequence number that the header Last-Event-ID or else `after` gives,
+        or with the next one. `since` is the time of the last point that the page has. Where there
+        is no room, all it is sent is why: a browser does not show the text of a failure.
         """
-        if self._ending.is_set():
-            raise web.HTTPServiceUnavailable(text="this replica is shutting down\n")
-        if self.streams >= STREAMS:
-            raise web.HTTPServiceUnavailable(text=f"{STREAMS} pages are open on this replica\n")
+        # All pages may come at once, when they have lost another replica.
+        await self._replica.turns.take()
         try:
-            reader = self._reader(request)
+            reader, since_ms = self._reader(request), number(request.query, "since")
         except CallError as error:
-            raise web.HTTPBadRequest(text=error.message) from None
+            return failed(error)
         headers = {**HEADERS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         response.content_type = "text/event-stream"
         self.streams += 1
         try:
             await response.prepare(request)
-            await self._feed(response, reader)
+            await _send(response, f"retry: {RETRY_MS}\n\n".encode())
+            if self.streams > STREAMS:
+                await _end(response, f"{STREAMS} pages are open on this replica already", full=True)
+            else:
+                await self._feed(response, reader, since_ms)
+                await _end(response, "this replica is shutting down")
+        except ConnectionResetError:
+            pass  # the page is gone
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()
@@ -75,34 +82,41 @@ class Live:
 
     def _reader(self, request: web.Request) -> Reader | None:
         query = request.query
+        only(query, Filter.PARAMETERS | {"events", "after", "since"})
         if query.get("events") != "1":
             return None
-        resumed = request.headers.get("Last-Event-ID", "")
-        after = int(resumed) if resumed.isascii() and resumed.isdigit() else None
-        if after is None and "after" in query:
+        after = None
+        if resumed := request.headers.get("Last-Event-ID"):
+            after = whole_number(resumed, "Last-Event-ID")
+        elif "after" in query:
             after = number(query, "after")
         return Reader(self._replica, self._rows, Filter.of(query), after)
 
-    async def _feed(self, response: web.StreamResponse, reader: Reader | None) -> None:
-        async def send(kind: str, body: Json, number: int = 0) -> None:
-            text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-            ident = f"id: {number}\n" if number else ""
-            async with asyncio.timeout(WRITE_S):
-                await response.write(f"event: {kind}\n{ident}data: {text}\n\n".encode())
-
-        await response.write(f"retry: {RETRY_MS}\n\n".encode())
-        await send("history", {"points": self._pulse.history})
+    async def _feed(
+        self, response: web.StreamResponse, reader: Reader | None, since_ms: int
+    ) -> None:
+        turns = self._replica.turns
+        await _send(response, self._pulse.history(since_ms))
         beats = 0
         while not self._ending.is_set():
-            if self._pulse.beats > beats:
+            await turns.take()
+            if self._pulse.beats > beats and not self._pulse.is_old():
                 beats = self._pulse.beats
-                await send("pulse", self._pulse.latest)
-            if reader is not None:
-                batch = await reader.batch()
-                if batch is not None:
-                    await send("events", batch, reader.position)
+                await _send(response, self._pulse.latest)
+            batch = None if reader is None else await reader.batch()
+            if reader is not None and batch is not None:
+                await turns.take()
+                await _send(response, message("events", batch, reader.position))
             await asyncio.sleep(BATCH_EVERY_S)
-        await send("end", {"reason": "this replica is shutting down"})
+
+
+async def _send(response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(WRITE_S):
+        await response.write(data)
+
+
+async def _end(response: web.StreamResponse, reason: str, *, full: bool = False) -> None:
+    await _send(response, message("end", {"reason": reason, "full": full}))
 
 
 class Reader:
@@ -120,6 +134,10 @@ class Reader:
         """What has come since the last batch; None if nothing has."""
         replica = self._replica
         state, last = replica.state, replica.state.last_sequence
+        if self.position < state.epoch << EPOCH_SHIFT:
+            # Of a life before: how many are between is not known, and nothing of it is kept.
+            self.position = last
+            return {"events": [], "left_out": 0, "missed": None}
         self.position = min(self.position, last)
         missed = max(0, state.first_sequence - 1 - self.position)
         newest: deque[Event] = deque(maxlen=BATCH_EVENTS)
@@ -137,6 +155,6 @@ class Reader:
         return {
             "events": [self._rows.of(event) for event in newest],
             "left_out": fitting - len(newest),
-            # Gone before this page came to them; not all of them need have fitted.
+            # Gone before this page came to them; not all of them need have fitted. None: unknown.
             "missed": missed,
         }

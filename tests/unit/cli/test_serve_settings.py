@@ -77,6 +77,21 @@ def test_tls(served, tmp_path):
         assert (tls.certificate, tls.key, tls.authority) == tuple(paths.values())
 
 
+def test_names_of_a_proxy(served):
+    names = {"a.example", "b.example"}
+    assert served("--http-names=A.example., b.example,").http_names == names
+    assert served(AGENTKEEPER_HTTP_NAMES="a.example,b.example").http_names == names
+    assert served(file='http-names = "a.example,b.example"\n').http_names == names
+    assert served().http_names == frozenset()
+
+
+@pytest.mark.parametrize("names", ["a.example:80", "http://a.example", "a..example", "*.example"])
+def test_names_that_no_host_has_are_refused(names):
+    result = CliRunner().invoke(main, [f"--http-names={names}"])
+    assert result.exit_code == 2
+    assert "--http-names" in result.output
+
+
 def test_a_secret(served, tmp_path):
     settings = served(f"--raft-secret-file={tmp_path / 'secret'}")
     assert _raft_config(settings).secret == "sixteen letters of the secret"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import MultiDict
 
-from agentkeeper.core import limits
+from agentkeeper.core import epoch, limits
 from agentkeeper.core.records import Effect, Policy
 from agentkeeper.core.state import State
 from agentkeeper.server.errors import CallError
@@ -76,6 +76,22 @@ async def test_a_state_restored_from_earlier_is_followed_from_its_end() -> None:
     assert await reader.batch() is None
     emit(restored, "c")
     assert await batch_of(reader) == ([3], 0, 0)
+
+
+async def test_of_a_life_before_nothing_is_known() -> None:
+    state, restored = State(), State()
+    emit(state, "abcdef")
+    replica = replica_of(state)
+    reader = Reader(replica, Rows(), Filter((), ""), None)
+    restored.wall_ms = 1_800_000_000_000
+    epoch.begin(restored)
+    replica.state = restored
+    emit(restored, "x")
+    batch = await reader.batch()
+    assert batch == {"events": [], "left_out": 0, "missed": None}
+    emit(restored, "y")
+    assert (await batch_of(reader))[1:] == (0, 0)
+    assert reader.position == restored.last_sequence
 
 
 async def test_what_is_gone_before_a_page_came_to_it_is_counted(

@@ -1,7 +1,8 @@
 // Puts the page together: the address says what is shown, the stream says when it has changed.
+import { ask, Failure } from "./api.js";
 import { Cluster } from "./cluster.js";
 import { details, prepareDetails } from "./details.js";
-import { byId, h, show } from "./dom.js";
+import { byId, h, patch, show, write } from "./dom.js";
 import { Events } from "./events.js";
 import { count, duration, setStanding, tickAll } from "./format.js";
 import { Live } from "./live.js";
@@ -13,15 +14,18 @@ const AGAIN_MS = 5000; // what is open is looked at again, also if no event says
 
 let pulse = null; // the latest
 let points = []; // of the plots
-let lost_until_ms = 0;
-let lost = false;
+let again_ms = 0; // when the stream is opened again
+let lost = false; // the replica does not answer
+let full = ""; // why it has no stream for this page, if it has none
+let reason = ""; // what it said when it went
 let looked_ms = 0; // when what is open was last looked at
 let followed = ""; // what the stream was opened for
 
 const live = new Live({
-  history: (all) => { points = all; sections.cluster.history(points); },
+  since: () => points.at(-1)?.wall_ms,
+  history,
   pulse: take,
-  events: (batch) => sections.events.take(batch),
+  events: (batch, again) => sections.events.take(batch, again),
   link: linked,
 });
 
@@ -61,26 +65,30 @@ function route() {
   details();
 }
 
+/** Points of the plots that are not known here yet. */
+function history(later) {
+  points = [...points, ...later].slice(-HISTORY);
+  if (view().section === "cluster") sections.cluster.history(points);
+}
+
 function take(next) {
   const before = pulse;
   pulse = next;
-  points.push(next.point);
-  if (points.length > HISTORY) points.shift();
+  if (next.point && next.point.wall_ms > (points.at(-1)?.wall_ms ?? 0)) history([next.point]);
   const { cluster, summary } = next;
   setStanding(!cluster.leader_node_id);
-  show(byId("whose"), "on ", h("b", {}, cluster.node_id));
+  patch(byId("whose"), "on ", h("b", {}, cluster.node_id));
   const counts = {
     cluster: cluster.replicas.length, agents: summary.agents_alive + summary.agents_unreachable, leases: summary.leases,
     elections: summary.election_groups, tasks: summary.tasks_pending + summary.tasks_claimed,
     policies: summary.policies, events: null,
   };
   for (const [name, n] of Object.entries(counts)) {
-    tabs[name].querySelector("[data-count]").textContent = n === null ? "" : count(n);
+    write(tabs[name].querySelector("[data-count]"), n === null ? "" : count(n));
   }
   const { section } = view();
   sections[section].pulse(next, before);
   if (before && !before.cluster.leader_node_id !== !cluster.leader_node_id) sections[section].load();
-  if (section === "cluster") sections.cluster.history(points);
   const changed = JSON.stringify(next.changed) !== JSON.stringify(before?.changed);
   if (changed || Date.now() - looked_ms > AGAIN_MS) {
     looked_ms = Date.now();
@@ -89,11 +97,15 @@ function take(next) {
   banner();
 }
 
-function linked(what, wait_ms) {
+function linked(what, wait_ms, why = "") {
   const was = lost;
   lost = what === "lost";
-  if (lost) lost_until_ms = Date.now() + wait_ms;
-  else if (was) {
+  full = what === "full" ? why : "";
+  again_ms = Date.now() + wait_ms;
+  reason = why || (was && lost ? reason : "");
+  document.body.classList.toggle("lost", lost);
+  if (full) poll();
+  if (what === "live" && was) {
     say("Connected again.");
     sections[view().section].load();
     details(true);
@@ -101,37 +113,51 @@ function linked(what, wait_ms) {
   banner();
 }
 
+let polling = 0;
+
+/** Ask for what the stream would tell, while the replica has none for this page. */
+async function poll() {
+  clearTimeout(polling);
+  try {
+    const [cluster, summary] = await Promise.all([ask("cluster"), ask("summary")]);
+    if (!full) return;
+    take({
+      cluster, summary, point: null, as_of: cluster.as_of,
+      changed: pulse?.changed ?? {}, restores: pulse?.restores ?? 0,
+    });
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error; // the stream will find out
+  }
+  clearTimeout(polling);
+  polling = setTimeout(() => { if (full) poll(); }, AGAIN_MS);
+}
+
 /** Tell what is wrong, if anything is. */
 function banner() {
-  const text = lost ? null : trouble();
+  const text = lost ? "" : trouble();
+  const leaderless = pulse && !pulse.cluster.leader_node_id;
   const link = byId("link");
-  link.className = `link ${lost ? "bad" : text ? "fair" : "good"}`;
-  link.firstElementChild.textContent = lost ? "✕" : text ? "◐" : "●";
-  const word = lost ? "not connected" : text ? "no leader" : "live";
-  const shown = !lost && text && pulse.cluster.leader_node_id ? "not ready" : word;
-  if (byId("link-text").textContent !== shown) byId("link-text").textContent = shown;
+  link.className = `link ${lost ? "bad" : text || full ? "fair" : "good"}`;
+  write(link.firstElementChild, lost ? "✕" : text || full ? "◐" : "●");
+  const word = full ? "every 5 s" : "live";
+  write(byId("link-text"), lost ? "not connected" : !text ? word : leaderless ? "no leader" : "not ready");
+  const kind = lost ? `lost ${reason}` : full ? `full ${full}` : text;
   const box = byId("banner");
-  if (!lost && !text) {
-    box.hidden = true;
-    box.replaceChildren();
-    return;
-  }
-  if (lost) {
-    const wait_s = Math.max(0, Math.ceil((lost_until_ms - Date.now()) / 1000));
-    if (box.dataset.kind !== "lost" || box.hidden) {
-      show(box, h("b", {}, "This replica does not answer."), " What is shown is from before. ",
-        h("span", { id: "wait", "aria-hidden": "true" }), " ",
-        h("button", { type: "button", onclick: () => live.now() }, "Try now"));
+  if (box.dataset.kind !== kind) {
+    box.dataset.kind = kind;
+    const wait = [h("span", { id: "wait", "aria-hidden": "true" }), " ", h("button", { type: "button", onclick: () => live.now() }, "Try now")];
+    if (lost) {
+      show(box, h("b", {}, "This replica does not answer."), reason ? ` It said: ${reason}.` : "", " What is shown is from before. ", wait);
+    } else if (full) {
+      show(box, h("b", {}, "This page is not live."), ` ${full[0].toUpperCase()}${full.slice(1)}, so it asks every 5 s. `, wait);
+    } else {
+      show(box, h("b", {}, leaderless ? "The cluster has no leader." : "This replica is not ready."),
+        leaderless ? " Nothing expires and no write succeeds until one is elected. What is shown is the last state known here. " : ` ${text}. `);
     }
-    byId("wait").textContent = wait_s ? `Trying again in ${duration(wait_s * 1000)}.` : "Trying …";
-    box.dataset.kind = "lost";
-  } else if (box.dataset.kind !== text || box.hidden) {
-    const leaderless = !pulse.cluster.leader_node_id;
-    show(box, h("b", {}, leaderless ? "The cluster has no leader." : "This replica is not ready."),
-      leaderless ? " Nothing expires and no write succeeds until one is elected. What is shown is the last state known here. " : ` ${text}. `);
-    box.dataset.kind = text;
   }
-  box.hidden = false;
+  box.hidden = !kind;
+  const wait_ms = Math.max(0, again_ms - Date.now());
+  if (lost || full) write(byId("wait"), wait_ms ? `Trying again in ${duration(Math.ceil(wait_ms / 1000) * 1000)}.` : "Trying …");
 }
 
 function trouble() {
@@ -185,18 +211,44 @@ const KEYS = [
   ["?", "this help"],
 ];
 
+const KEYS_OFF = "agentkeeper-keys-off";
+
+function keysAreOff() {
+  try {
+    return localStorage.getItem(KEYS_OFF) !== null;
+  } catch {
+    return false;
+  }
+}
+
+function turnKeys(on) {
+  try {
+    if (on) localStorage.removeItem(KEYS_OFF);
+    else localStorage.setItem(KEYS_OFF, "1");
+  } catch {
+    // Then they stay on.
+  }
+}
+
 function help() {
   const dialog = byId("keys");
+  const on = h("input", { type: "checkbox", checked: !keysAreOff(), onchange: () => turnKeys(on.checked) });
   show(dialog, h("header", {}, h("h2", { id: "keys-title" }, "Keys"),
     h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Close ", h("kbd", {}, "Esc"))),
-  h("dl", { class: "keys" }, KEYS.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])));
+  h("dl", { class: "keys" }, KEYS.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])),
+  h("label", { class: "turn" }, on, " Single keys do this"));
   dialog.showModal();
 }
 
 function key(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (event.key === "Escape" && event.target.matches("input, select")) { event.target.blur(); return; }
+  if (event.key === "Escape" && event.target.matches("input, select")) {
+    event.preventDefault(); // or the browser empties the field without telling
+    event.target.blur();
+    return;
+  }
   if (event.target.matches("input, select, textarea")) return;
+  if (keysAreOff()) return;
   const section = sections[view().section];
   const number = Number(event.key);
   if (number >= 1 && number <= SECTIONS.length) location.hash = `#/${SECTIONS[number - 1]}`;
@@ -222,5 +274,5 @@ for (const dialog of document.querySelectorAll("dialog")) {
 prepareDetails();
 document.addEventListener("keydown", key);
 addEventListener("hashchange", route);
-setInterval(() => { tickAll(); if (lost) banner(); }, 1000);
+setInterval(() => { tickAll(lost); if (lost || full) banner(); }, 1000);
 route();

@@ -1,5 +1,5 @@
 // The first section: how the cluster is, how much of everything there is, how fast it goes.
-import { given, h, show, state } from "./dom.js";
+import { given, h, patch, state, write } from "./dom.js";
 import { count, duration, plural } from "./format.js";
 import { Plot } from "./plot.js";
 import { Table } from "./table.js";
@@ -48,12 +48,16 @@ class Lags {
   }
 }
 
-/** The cluster in one sentence. */
+/** The cluster in a sentence or two, as far as it is known here. */
 function sentence(cluster, rows) {
   const ready = rows.filter((row) => row.health.good !== false).length;
   const all = rows.length;
   if (all === 1) return cluster.not_ready_reason ? `The replica can't serve: ${cluster.not_ready_reason}.` : "The replica serves.";
-  const led = cluster.leader_node_id ? `${cluster.leader_node_id} leads in term ${count(cluster.term)}.` : "Nobody leads.";
+  if (!cluster.leader_node_id) {
+    const unseen = cluster.replicas.filter((r) => !r.connected && r.node_id !== cluster.node_id).length;
+    return `${cluster.node_id} knows of no leader${unseen ? `, and is not connected to ${unseen} of the ${all - 1} others` : ""}.`;
+  }
+  const led = `${cluster.leader_node_id} leads in term ${count(cluster.term)}.`;
   return `${ready === all ? `All ${all}` : `${ready} of ${all}`} replicas serve. ${led}`;
 }
 
@@ -81,7 +85,7 @@ export class Cluster {
       caption: "Replicas", key: (r) => r.node_id, empty: "",
       columns: [
         { title: "Replica", kind: "main", of: (r) => [h("span", { class: "name" }, given(r.node_id)), r.own ? h("small", {}, "this one") : null] },
-        { title: "Role", of: (r) => (r.role ? state(r.role) : "–") },
+        { title: "Role", of: (r) => (r.role ? state(r.role, r.role.toLowerCase()) : "–") },
         { title: "Health", of: (r) => h("span", { class: `health ${r.health.good === null ? "fair" : r.health.good ? "good" : "bad"}` }, h("span", { class: "mark", "aria-hidden": "true" }, r.health.good === null ? "◐" : r.health.good ? "●" : "✕"), r.health.text) },
         { title: "Term", kind: "number", of: (r) => known(r.term) },
         { title: "Commit", kind: "number", of: (r) => known(r.commit) },
@@ -107,12 +111,11 @@ export class Cluster {
   pulse({ cluster, summary, as_of }) {
     this.lags.note(cluster, as_of.wall_ms);
     const rows = cluster.replicas.map((replica) => this.#row(replica, cluster));
-    const said = sentence(cluster, rows);
-    if (this.sentence.textContent !== said) this.sentence.textContent = said;
+    write(this.sentence, sentence(cluster, rows));
     const uptime = cluster.uptime_ms ? `, up ${duration(cluster.uptime_ms)}` : "";
-    this.about.textContent = `Seen from ${cluster.node_id}, version ${cluster.version}${uptime}. Cluster version ${cluster.cluster_version}`;
+    write(this.about, `Seen from ${cluster.node_id}, version ${cluster.version}${uptime}. Cluster version ${cluster.cluster_version}`);
     this.table.update(rows);
-    show(this.tiles, tiles(summary));
+    patch(this.tiles, tiles(summary));
   }
 
   history(points) {
@@ -151,6 +154,6 @@ function tiles(s) {
     tile("elections", "Election groups", s.election_groups, plural(s.sessions, "session")),
     tile("tasks", "Tasks pending", s.tasks_pending, s.tasks_pending ? `oldest ${duration(s.oldest_pending_ms)}` : `${count(s.tasks_claimed)} claimed`),
     tile("policies", "Policies", s.policies, "who may do what"),
-    tile("events", "Events", s.last_sequence, `kept from ${count(s.first_sequence)}`),
+    tile("events", "Events kept", s.last_sequence - s.first_sequence + 1, `the last is ${count(s.last_sequence)}`),
   ];
 }

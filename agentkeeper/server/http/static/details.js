@@ -1,9 +1,9 @@
 // One thing in full, in a dialog: what /api says of it, by its own names.
 import { ask, Failure } from "./api.js";
-import { byId, given, h, show, state } from "./dom.js";
+import { byId, given, h, patch, show, state } from "./dom.js";
 import { bytes, count, left, plural, since } from "./format.js";
 import { agent } from "./listing.js";
-import { change, view } from "./view.js";
+import { change, link, view } from "./view.js";
 
 const KINDS = {
   agents: { path: "agent", by: "agent_id", title: (a) => a.agent.card.name, body: agentBody },
@@ -12,6 +12,8 @@ const KINDS = {
   tasks: { path: "task", by: "task_id", title: (a) => a.task.type, body: taskBody },
   events: { path: "event", by: "sequence", title: (a) => a.event.topic, body: eventBody },
 };
+
+const SHOWN = 20; // of what an agent holds
 
 let wanted = ""; // the thing that is asked for
 let shown = ""; // the thing that the dialog shows
@@ -22,8 +24,9 @@ export async function details(again = false) {
   const dialog = byId("details");
   const { section, params } = view();
   const open = params.get("open") ?? "";
-  const kind = KINDS[section];
-  const thing = open && kind ? `${section} ${open}` : "";
+  const what = params.get("of") ?? section;
+  const kind = KINDS[what];
+  const thing = open && kind ? `${what} ${open}` : "";
   const known = thing === wanted;
   wanted = thing;
   if (!thing) {
@@ -50,7 +53,7 @@ export async function details(again = false) {
   told = text;
   if (shown === thing) {
     // In place, so that focus and scrolling stay where they are.
-    show(dialog.querySelector(".details"), body);
+    patch(dialog.querySelector(".details"), body);
     return;
   }
   shown = thing;
@@ -59,11 +62,12 @@ export async function details(again = false) {
       h("button", { type: "button", class: "quiet", onclick: () => dialog.close(), "aria-label": "Close" }, "Close ", h("kbd", {}, "Esc"))),
     h("div", { class: "details", tabindex: "0" }, body));
   if (!dialog.open) dialog.showModal();
+  dialog.querySelector("button").focus();
 }
 
 export function prepareDetails() {
   const dialog = byId("details");
-  dialog.addEventListener("close", () => { if (view().params.get("open")) change({ open: "" }); });
+  dialog.addEventListener("close", () => { if (view().params.get("open")) change({ open: "", of: "" }); });
 }
 
 function facts(pairs) {
@@ -75,7 +79,12 @@ const id = (text) => h("code", { class: "plain whole" }, text);
 
 function agentBody({ agent: a, holds, names }) {
   const list = (what) => plural(holds[what].count, what.slice(0, -1));
-  const first = (what) => (holds[what].count ? h("span", { class: "held" }, holds[what].first.slice(0, 20).map((key) => given(key, "chip"))) : null);
+  const first = (what) => {
+    const keys = holds[what].first.slice(0, SHOWN);
+    const more = holds[what].count - keys.length;
+    return keys.length ? h("span", { class: "held" }, keys.map((key) => link(what, key, { class: "chip" }, given(key))),
+      more ? h("small", {}, `and ${count(more)} more`) : null) : null;
+  };
   return [
     facts([
       ["Agent id", id(a.agent_id)],

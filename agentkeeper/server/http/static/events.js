@@ -1,6 +1,6 @@
 // The stream of events, newest first. What comes faster than it can be read is left out, and counted.
 import { ask } from "./api.js";
-import { given, h } from "./dom.js";
+import { given, h, write } from "./dom.js";
 import { clock, count, plural } from "./format.js";
 import { agent, choices, textFilter } from "./listing.js";
 import { Table } from "./table.js";
@@ -14,7 +14,8 @@ export class Events {
   constructor(follow) {
     this.follow = follow;
     this.rows = [];
-    this.left_out = 0;
+    this.failed = false; // to load
+    this.loading_more = false;
     this.paused = false;
     this.held = [];
     this.seen = null;
@@ -26,7 +27,7 @@ export class Events {
     this.older = h("button", { type: "button", onclick: () => this.more() }, "Older");
     this.table = new Table({
       caption: "Events, newest first", key: (e) => e.sequence_number, empty: "Nothing has happened yet.",
-      open: (e) => change({ open: e.sequence_number }),
+      open: (e) => change({ open: e.sequence_number, of: "" }),
       columns: [
         { title: "Number", kind: "number", of: (e) => count(e.sequence_number) },
         { title: "Time", kind: "number", of: (e) => clock(e.occurred_at) },
@@ -54,47 +55,69 @@ export class Events {
     this.load();
   }
 
-  leave() { this.seen = null; }
+  leave() {
+    this.seen = null;
+    this.contains.leave();
+  }
 
   async load() {
     const filter = this.filter;
     try {
       const answer = await ask("events", filter);
-      if (filter !== this.filter) return;
+      if (filter !== this.filter || !this.seen) return;
+      this.failed = false;
       this.trouble.hidden = true;
       this.rows = answer.events;
       this.next_before = answer.next_before;
-      this.left_out = 0;
       this.held = [];
       this.draw();
       this.follow({ events: 1, ...filter }, answer.last_sequence);
     } catch (error) {
-      this.trouble.textContent = error.message;
-      this.trouble.hidden = false;
+      this.failed = true;
+      this.#trouble(error);
     }
   }
 
-  pulse(pulse, before) {
-    this.sum.textContent = `${plural(pulse.summary.last_sequence, "event")} so far, kept from ${count(pulse.summary.first_sequence)}`;
-    if (before && pulse.restores !== before.restores) this.load();
+  #trouble(error) {
+    write(this.trouble, error.message);
+    this.trouble.hidden = false;
   }
 
-  /** A batch of the stream. */
-  take({ events, left_out, missed }) {
-    this.left_out += left_out + missed;
+  pulse(pulse, before) {
+    const { first_sequence: first, last_sequence: last } = pulse.summary;
+    write(this.sum, `${plural(last - first + 1, "event")} kept, the last is number ${count(last)}`);
+    if (this.failed || (before && pulse.restores !== before.restores)) this.load();
+  }
+
+  /** A batch of the stream; `again`: the first one after a break. */
+  take({ events, left_out, missed }, again) {
+    // Where it is not known what is between, or much has passed meanwhile, all is asked for anew.
+    if (missed === null || (again && left_out + missed > 0)) {
+      this.load();
+      return;
+    }
     const into = this.paused ? this.held : this.rows;
+    const hole = left_out + missed;
+    if (hole) into.unshift({ sequence_number: `before ${events[0]?.sequence_number}`, note: `${plural(hole, "event")} left out: more came at once than can be shown` });
     into.unshift(...events.reverse());
-    into.splice(ROWS);
+    this.#trim(into);
     this.draw();
+  }
+
+  /** Of more rows than are kept the oldest go; they can be asked for again. */
+  #trim(rows) {
+    if (rows.length <= ROWS) return;
+    rows.splice(ROWS);
+    this.next_before = oldest(rows);
   }
 
   draw() {
     if (view().section !== "events") return;
     this.table.update(this.rows);
-    const held = this.held.length ? `, ${count(this.held.length)}${this.held.length >= ROWS ? " or more" : ""} held back` : "";
-    const out = this.left_out ? `, ${count(this.left_out)} more came too fast to show` : "";
-    this.status.textContent = `${count(this.rows.length)} shown${held}${out}`;
-    this.older.disabled = !this.next_before;
+    const events = (rows) => rows.filter((row) => !row.note).length;
+    const held = this.held.length ? `, ${count(events(this.held))}${this.held.length >= ROWS ? " or more" : ""} held back` : "";
+    write(this.status, `${count(events(this.rows))} shown${held}`);
+    this.older.disabled = !this.next_before || this.loading_more;
   }
 
   pause() {
@@ -102,7 +125,8 @@ export class Events {
     this.pauser.setAttribute("aria-pressed", String(this.paused));
     this.pauser.textContent = this.paused ? "Go on" : "Pause";
     if (!this.paused) {
-      this.rows = [...this.held, ...this.rows].slice(0, ROWS);
+      this.rows = [...this.held, ...this.rows];
+      this.#trim(this.rows);
       this.held = [];
     }
     this.draw();
@@ -110,22 +134,30 @@ export class Events {
 
   /** Go on into the past, from the oldest shown; the stream is held back meanwhile. */
   async more() {
-    if (!this.next_before) return;
+    if (!this.next_before || this.loading_more) return;
     if (!this.paused) this.pause();
+    const { filter } = this;
+    this.loading_more = true;
+    this.draw();
     try {
-      const answer = await ask("events", { ...this.filter, before: this.rows.at(-1)?.sequence_number ?? this.next_before });
+      const answer = await ask("events", { ...filter, before: this.next_before });
+      if (filter !== this.filter) return;
       this.rows = [...this.rows, ...answer.events];
       this.next_before = answer.next_before;
-      this.draw();
+      this.trouble.hidden = true;
     } catch (error) {
-      this.trouble.textContent = error.message;
-      this.trouble.hidden = false;
+      this.#trouble(error);
+    } finally {
+      this.loading_more = false;
+      this.draw();
     }
   }
 
   focusFilter() { this.element.querySelector("input[type=search]").focus(); }
   focusRows() { this.table.focus(); }
 }
+
+const oldest = (rows) => rows.findLast((row) => !row.note)?.sequence_number ?? 0;
 
 function about(event) {
   if (event.topic.startsWith("agent.")) return [agent(event.subject, { [event.subject]: event.detail.name }, "-1")];
@@ -141,7 +173,7 @@ function detail(event) {
   if (d.claimed_by_agent_id) parts.push(" by ", agent(d.claimed_by_agent_id, {}, "-1"));
   if (d.effect) parts.push(`${d.effect} `, given(d.subject), " · ", given(d.action), " · ", given(d.resource));
   const why = reason || d.reason;
-  if (why) parts.push(h("small", {}, why.replaceAll("_", " ")));
+  if (why) parts.push(" ", h("small", {}, why.replaceAll("_", " ")));
   return h("span", { class: "detail" }, parts);
 }
 

@@ -74,11 +74,19 @@ function tick(element) {
   element.firstChild.firstChild.style.width = `${Math.min(100, (100 * remaining_ms) / Number(whole))}%`;
 }
 
-/** Once a second: everything that counts. */
-export function tickAll() {
+/** Once a second: everything that counts; if `lost`, all stands as it was last known. */
+export function tickAll(lost) {
+  if (lost) {
+    for (const element of document.querySelectorAll("[data-until]")) hold(element);
+    return;
+  }
   for (const element of document.querySelectorAll("[data-since]")) tick(element);
   for (const element of document.querySelectorAll("[data-until]")) {
-    if (standing) element.dataset.until = String(Number(element.dataset.until) + 1000);
+    if (standing) hold(element);
     else tick(element);
   }
+}
+
+function hold(element) {
+  element.dataset.until = String(Number(element.dataset.until) + 1000);
 }

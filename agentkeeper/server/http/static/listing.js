@@ -1,10 +1,10 @@
 // A section that lists something: filters, a table, pages. It asks for the page that is looked at
 // and nothing else, and again when an event says that it may have changed.
 import { ask } from "./api.js";
-import { h } from "./dom.js";
+import { h, write } from "./dom.js";
 import { count } from "./format.js";
 import { Table } from "./table.js";
-import { change, view } from "./view.js";
+import { change, link, view } from "./view.js";
 
 const LIMIT = 50;
 const AGAIN_MS = 5000; // what changes without an event (heartbeats, places in line) is looked at again
@@ -20,8 +20,11 @@ export function textFilter(name, label, placeholder, wide = false) {
     },
   });
   return {
+    name,
     element: h("label", { class: wide ? "field wide" : "field" }, h("span", {}, label), input),
     read: (params) => { if (document.activeElement !== input) input.value = params.get(name) ?? ""; },
+    leave: () => clearTimeout(timer),
+    disable: (off) => { input.disabled = off; },
   };
 }
 
@@ -31,9 +34,12 @@ export function choices(name, label, words) {
     type: "checkbox", value: word,
     onchange: () => change({ [name]: boxes.filter((b) => b.checked).map((b) => b.value), page: "" }),
   }));
+  const element = h("fieldset", { class: "choices" }, h("legend", {}, label),
+    boxes.map((box) => h("label", {}, box, h("span", {}, box.value.toLowerCase()))));
   return {
-    element: h("fieldset", { class: "choices" }, h("legend", {}, label),
-      boxes.map((box) => h("label", {}, box, h("span", {}, box.value.toLowerCase())))),
+    name,
+    element,
+    disable: (off) => { element.disabled = off; },
     read: (params) => { for (const box of boxes) box.checked = params.getAll(name).includes(box.value); },
   };
 }
@@ -51,7 +57,8 @@ export function choice(name, label, words) {
 export class Listing {
   /**
    * `title`; `kinds`: topics' first words after which to look again; `filters`;
-   * `request`: params -> {path, params, rows: the answer's field}; `table` as in Table;
+   * `request`: params -> {path, params, rows: the answer's field, and where not all filters are
+   * asked for, `without`: their names, `note`: why}; `table` as in Table;
    * `before`: what stands above the filters; `total`: summary -> how many there are, in words.
    */
   constructor({ title, kinds, filters, request, table, before = [], total }) {
@@ -59,7 +66,7 @@ export class Listing {
     this.filters = filters;
     this.request = request;
     this.total = total;
-    this.table = new Table({ ...table, open: table.open && ((row) => change({ open: table.key(row) })) });
+    this.table = new Table({ ...table, open: table.open && ((row) => change({ open: table.key(row), of: "" })) });
     this.tokens = []; // of the pages before this one
     this.seen = "";
     this.asked_ms = 0;
@@ -71,18 +78,25 @@ export class Listing {
     this.previous = h("button", { type: "button", onclick: () => this.back() }, "Previous");
     this.next = h("button", { type: "button", onclick: () => this.forward() }, "Next");
     this.sum = h("p", { class: "sum" });
+    this.note = h("p", { class: "note", role: "status", hidden: true });
     this.element = h("div", { class: "section" },
       h("div", { class: "heading" }, h("h1", {}, title), this.sum), before,
       h("form", { class: "filters", role: "search", "aria-label": `Filter ${title.toLowerCase()}`, onsubmit: (e) => e.preventDefault() },
         filters.map((f) => f.element)),
-      this.trouble, this.table.element,
+      this.note, this.trouble, this.table.element,
       h("div", { class: "pages" }, this.status, h("span", { class: "spacer" }), this.previous, this.next));
   }
 
   /** Show what the address asks for. */
   route(params) {
-    for (const filter of this.filters) filter.read(params);
-    const { open, ...rest } = Object.fromEntries([...new Set(params.keys())].map((k) => [k, params.getAll(k).join("\n")]));
+    const { without = [], note = "" } = this.request(params);
+    for (const filter of this.filters) {
+      filter.read(params);
+      filter.disable?.(without.includes(filter.name));
+    }
+    write(this.note, note);
+    this.note.hidden = !note;
+    const { open, of, ...rest } = Object.fromEntries([...new Set(params.keys())].map((k) => [k, params.getAll(k).join("\n")]));
     const seen = JSON.stringify(rest);
     if (seen !== this.seen) {
       this.seen = seen;
@@ -93,7 +107,7 @@ export class Listing {
 
   /** Look again if something has happened to what is listed. */
   pulse(pulse, before) {
-    this.sum.textContent = this.total(pulse.summary);
+    write(this.sum, this.total(pulse.summary));
     if (!before) return;
     const changed = this.kinds.some((kind) => pulse.changed[kind] !== before.changed[kind]);
     this.due ||= changed || pulse.restores !== before.restores;
@@ -102,7 +116,10 @@ export class Listing {
   }
 
   /** Another section is shown now. */
-  leave() { this.seen = ""; }
+  leave() {
+    this.seen = "";
+    for (const filter of this.filters) filter.leave?.();
+  }
 
   async load() {
     this.asking?.abort();
@@ -111,13 +128,13 @@ export class Listing {
     this.due = false;
     this.loading = true;
     const { params } = view();
-    const { path, params: wanted, rows } = this.request(params);
+    const { path, params: wanted, rows, without } = this.request(params);
     const page = params.get("page") ?? "";
     try {
       const answer = await ask(path, { ...wanted, limit: LIMIT, ...(page ? { page_token: page } : {}) }, asking.signal);
       if (asking.signal.aborted) return;
       this.trouble.hidden = true;
-      this.show(answer, answer[rows]);
+      this.show(answer, answer[rows], Boolean(without));
     } catch (error) {
       if (asking.signal.aborted) return;
       this.trouble.textContent = error.message;
@@ -127,14 +144,14 @@ export class Listing {
     }
   }
 
-  show(answer, rows) {
+  show(answer, rows, ranked) {
     for (const row of rows) row.names = answer.names;
     this.table.update(rows);
     this.token = answer.next_page_token ?? "";
     const page = this.tokens.length + 1;
     const deep = view().params.get("page");
     const where = this.token || deep ? `, page ${deep && page === 1 ? "further on" : page}` : "";
-    this.status.textContent = `${count(rows.length)} shown${where}`;
+    write(this.status, ranked && rows.length === LIMIT ? `the best ${LIMIT} shown` : `${count(rows.length)} shown${where}`);
     this.previous.disabled = !deep;
     this.next.disabled = !this.token;
   }
@@ -161,8 +178,6 @@ export class Listing {
 export function agent(id, names, current) {
   if (!id) return "–";
   const name = names?.[id];
-  return h("a", {
-    class: "agent", href: `#/agents?open=${encodeURIComponent(id)}`, tabindex: current,
-    onclick: (e) => e.stopPropagation(),
-  }, name ? h("bdi", {}, name) : null, h("code", {}, id.slice(0, 8)));
+  return link("agents", id, { class: "agent", tabindex: current },
+    name ? h("bdi", {}, name) : null, h("code", {}, id.slice(0, 8)));
 }

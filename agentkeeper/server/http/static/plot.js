@@ -1,6 +1,6 @@
 // Small plots: a line or two over the last five minutes, with the figure of now, or of the moment
 // that is pointed at.
-import { h, show, svg } from "./dom.js";
+import { h, patch, svg } from "./dom.js";
 import { duration, figure, serverNow } from "./format.js";
 
 const WIDTH = 300;
@@ -36,7 +36,7 @@ export class Plot {
     this.points = points;
     const now_ms = serverNow();
     const values = points.flatMap((p) => this.series.map((s) => s.of(p) ?? 0));
-    const top = nice(Math.max(...values, 1e-9));
+    const top = nice(Math.max(...values, 1));
     this.x = (point) => WIDTH - ((now_ms - point.wall_ms) / SPAN_MS) * WIDTH;
     const y = (value) => HEIGHT - 1 - (value / top) * (HEIGHT - 8);
     this.series.forEach((series, i) => {
@@ -67,7 +67,7 @@ export class Plot {
     this.cursor.setAttribute("x2", x);
     this.when.textContent = this.pointed ? `${duration(serverNow() - point.wall_ms)} ago` : "";
     const readings = this.series.map((series, i) => [series.name, figure(point ? series.of(point) : null), i]);
-    show(this.readings, readings.map(([name, value, i]) => h("span", { class: "reading" },
+    patch(this.readings, readings.map(([name, value, i]) => h("span", { class: "reading" },
       h("b", { class: "number" }, value), h("small", {}, this.unit),
       h("span", { class: `key key-${i}` }, name))));
     const said = readings.map(([name, value]) => `${name} ${value} ${this.unit}`).join(", ");

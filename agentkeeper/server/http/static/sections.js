@@ -28,7 +28,12 @@ export function agents() {
     request: (params) => {
       const tools = words(params.get("tools") ?? "");
       const query = params.get("query") ?? "";
-      if (query) return { path: "find", params: { query, tools }, rows: "agents" };
+      if (query) {
+        return {
+          path: "find", params: { query, tools }, rows: "agents", without: ["name_prefix", "statuses"],
+          note: "A search ranks the agents that are ALIVE; it does not go by the beginning of a name or by state.",
+        };
+      }
       return {
         path: "agents", rows: "agents",
         params: { name_prefix: params.get("name_prefix") ?? "", statuses: params.getAll("statuses"), tools },

@@ -1,6 +1,8 @@
 // What is shown is in the address: "#/agents?name_prefix=web&page=…". So it can be shared, and the
 // browser's back and forward work.
 
+import { h } from "./dom.js";
+
 export const SECTIONS = ["cluster", "agents", "leases", "elections", "tasks", "policies", "events"];
 
 /** The section and its parameters. */
@@ -20,6 +22,22 @@ export function address(section, params = {}) {
   }
   const text = query.toString();
   return `#/${section}${text ? `?${text}` : ""}`;
+}
+
+/**
+ * A link to one thing of a section. Where one is does not change: its details open over what is
+ * shown, which only the browser's ways of opening it elsewhere leave.
+ */
+export function link(section, key, properties, ...children) {
+  return h("a", { ...properties, href: address(section, { open: key }), onclick: stay }, children);
+}
+
+function stay(event) {
+  event.stopPropagation(); // the row it may be in has details of its own
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  const [path, query] = event.currentTarget.hash.slice(2).split("?");
+  change({ open: new URLSearchParams(query).get("open"), of: path === view().section ? "" : path });
 }
 
 /** Change some parameters of what is shown; `replace` leaves no step for the back button. */
