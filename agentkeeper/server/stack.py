@@ -95,32 +95,7 @@ class Stack:
             clock=clock,
             propose_takeover=self._propose_takeover,
         )
-        self.digests = Digests(node_id, other_ids, self.machine, self._send, fail)
-        self.vitals = VitalSigns(
-            node_id,
-            other_ids,
-            build=BUILD,
-            view=self.view,
-            applied_index=lambda: self.machine.applied_index,
-            now_s=self._loop.time,
-            send=self._send,
-            understands=self._is_recent,
-        )
-        self._upgrade = Upgrade(
-            [node_id, *other_ids],
-            state=lambda: self.machine.state,
-            leads=lambda: self.leadership.established,
-            vitals=self.vitals.latest,
-            stamp=clock.stamp,
-            propose=self._put_into_log,
-        )
-        self.moves = LeaderMoves(
-            self.leadership,
-            transfer=self._transfer,
-            send=self._send,
-            understands=self._is_recent,
-            first_number=draw_attempt(),
-        )
+        self._meet_the_others(node_id, other_ids, draw_attempt)
         self._hub = WatchHub(self.machine, lambda e: convert.event(e).SerializeToString())
         self.replica = Replica(
             node_id=node_id,
@@ -139,6 +114,41 @@ class Stack:
             background=self._background,
             turns=self.turns,
         )
+        self._listen()
+
+    def _meet_the_others(
+        self, node_id: str, other_ids: Sequence[str], draw_attempt: Callable[[], int]
+    ) -> None:
+        """What replicas do among themselves, beside agreeing on entries."""
+        self.digests = Digests(node_id, other_ids, self.machine, self._send, self._fail)
+        self.vitals = VitalSigns(
+            node_id,
+            other_ids,
+            build=BUILD,
+            view=self.view,
+            applied_index=lambda: self.machine.applied_index,
+            now_s=self._loop.time,
+            send=self._send,
+            understands=self._is_recent,
+        )
+        self._upgrade = Upgrade(
+            [node_id, *other_ids],
+            state=lambda: self.machine.state,
+            leads=lambda: self.leadership.established,
+            vitals=self.vitals.latest,
+            stamp=self._clock.stamp,
+            propose=self._put_into_log,
+        )
+        self.moves = LeaderMoves(
+            self.leadership,
+            transfer=self._transfer,
+            send=self._send,
+            understands=self._is_recent,
+            first_number=draw_attempt(),
+        )
+
+    def _listen(self) -> None:
+        """Who is told of what the engine and the machine have done."""
         self.machine.on_applied += [
             self.proposer.applied,
             self.leadership.applied,
@@ -156,7 +166,7 @@ class Stack:
             vitals=self.vitals,
             moves=self.moves,
             save_snapshot=self._save_snapshot,
-            fail=fail,
+            fail=self._fail,
         )
 
     def services(self) -> dict[str, list[Method]]:
