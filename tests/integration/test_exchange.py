@@ -1,5 +1,6 @@
 """The shared stream, through a follower and through the leader: as unary calls, only many."""
 
+import functools
 import random
 import urllib.request
 
@@ -15,7 +16,7 @@ from .test_clean_stop import await_exit, logged
 from .waiting import eventually
 from .wire import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, Wire, refused, said
 
-STREAMING = {"Watch", "WatchElection", "Exchange"}
+STREAMING = {"Watch", "WatchElection", "SaveSnapshot", "Exchange"}
 WAIT_MS = 60_000
 
 
@@ -39,7 +40,8 @@ class Both:
         self.session = wire.open_session()
         self.made = set()
 
-    def __call__(self, method, request):
+    def __call__(self, method, request, passing=""):
+        """`passing` names a field that differs from one moment to the next."""
         self.made.add(method.name)
         metadata = self.session.metadata()
         response = self.wire.call(method, request, **metadata)
@@ -50,6 +52,9 @@ class Both:
             request_number=self.session.last,
             timeout_ms=30_000,
         )
+        for one in (on_stream, response) if passing else ():
+            *path, field = passing.split(".")
+            functools.reduce(getattr, path, one).ClearField(field)
         assert on_stream == response, method.name
         return response
 
@@ -66,6 +71,9 @@ def test_every_unary_method_answers_the_same(here, stream, name):
     for caller, session in zip((stream, here), sessions, strict=True):
         close = pb.CloseSessionRequest(session_id=session.session_id)
         assert caller.call(methods.CLOSE_SESSION, close) == pb.CloseSessionResponse()
+    both(methods.SUMMARY, pb.SummaryRequest(), passing="oldest_pending_ms")
+    leader = pb.MoveLeaderRequest(to_node_id=here.status().leader_node_id)
+    both(methods.MOVE_LEADER, leader)
     unary, shared = here.status(), stream.call(methods.STATUS, pb.StatusRequest())
     assert (unary.node_id, unary.version) == (shared.node_id, shared.version)
     services = pb.DESCRIPTOR.services_by_name.values()
@@ -78,9 +86,12 @@ def _agents_and_leases(both, name):
     both(methods.HEARTBEAT, pb.HeartbeatRequest(agent_id=agent_id))
     both(methods.GET_AGENT, pb.GetAgentRequest(agent_id=agent_id))
     assert both(methods.FIND, pb.FindRequest(tools=[name("tool")])).agents
+    assert both(methods.LIST_AGENTS, pb.ListAgentsRequest(tools=[name("tool")])).agents
     mine = {"task_id": name("key"), "agent_id": agent_id}
     lease = both(methods.ACQUIRE_LEASE, pb.AcquireLeaseRequest(**mine)).lease
     both(methods.RENEW_LEASE, pb.RenewLeaseRequest(**mine, token=lease.token))
+    both(methods.GET_LEASE, pb.GetLeaseRequest(task_id=name("key")), "lease.remaining_ms")
+    both(methods.LIST_LEASES, pb.ListLeasesRequest(task_id_prefix=name("no key")))
     verify = pb.VerifyTokenRequest(task_id=name("key"), token=lease.token)
     assert both(methods.VERIFY_TOKEN, verify).valid
     both(methods.RELEASE_LEASE, pb.ReleaseLeaseRequest(**mine, token=lease.token))
@@ -91,6 +102,10 @@ def _groups_and_policies(both, name):
     agent_id = both.wire.register(name("candidate"))
     member = {"group": name("group"), "agent_id": agent_id}
     both(methods.CAMPAIGN, pb.CampaignRequest(**member))
+    assert both(
+        methods.GET_ELECTION, pb.GetElectionRequest(group=name("group"))
+    ).election.candidates
+    both(methods.LIST_ELECTIONS, pb.ListElectionsRequest(group_prefix=name("group")))
     both(methods.RESIGN, pb.ResignRequest(**member))
     policy = pb.Policy(id=name("p"), subject=name("s"), action="a", resource="r", effect=1)
     both(methods.SET_POLICY, pb.SetPolicyRequest(policy=policy))
@@ -99,6 +114,8 @@ def _groups_and_policies(both, name):
     ).policies == [policy]
     check = pb.CheckPolicyRequest(subject=name("s"), action="a", resource="r")
     assert both(methods.CHECK_POLICY, check).allowed
+    explain = pb.ExplainPolicyRequest(subject=name("s"), action="a", resource="r")
+    assert both(methods.EXPLAIN_POLICY, explain).matching == [policy]
     both(methods.DELETE_POLICY, pb.DeletePolicyRequest(id=name("p")))
 
 

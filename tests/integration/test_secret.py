@@ -59,7 +59,7 @@ def test_a_replica_with_another_secret_neither_joins_nor_disturbs(tmp_path, wire
         cluster.close()
 
 
-@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, True)])
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o644, True)])
 def test_a_secret_that_others_may_read_is_warned_of(tmp_path, mode, warned):
     friends = secret_file(tmp_path, "friends")
     (tmp_path / "friends").chmod(mode)
