@@ -42,7 +42,7 @@ class Provocation:
 
 
 class Handover(Provocation):
-    """A leader hands over to two, votes for one, and is restarted before the other asks it.
+    """A leader tells two to stand, votes for one, and is restarted before the other asks it.
 
     The first successor hears of it, and stands; the second stands still meanwhile, and asks for
     votes in the same term when it goes on. Nobody else can tell it of that term: it is cut off
@@ -55,11 +55,25 @@ class Handover(Provocation):
         others = [host for host in world.hosts.values() if host is not voter]
         if voter is None or len(others) != 2 or not _quiet(world):
             return
-        late, first = others  # in this order they are told to stand
+        late, first = others
         self._cut(late, first)
-        late.paused = True
         assert voter.process is not None
-        voter.process.engine.transfer_leadership()
+        voter.process.engine.transfer_leadership(first.node_id)
+        self._tell(world.time_s + PATIENCE_S, voter, first, late)
+
+    def _tell(self, until_s: float, voter: Host, first: Host, late: Host) -> None:
+        """Tell the second once the first was told: by itself a leader waits for it to fail."""
+        world = self.world
+        raft = None if voter.process is None else voter.process.engine._raft
+        if raft is None or not raft.leads or world.time_s > until_s:
+            self._end(first, late, None)
+            return
+        [second] = [node for node in raft.others if node.id == late.node_id]
+        if not raft.handing_over or raft.counted_index.get(second, 0) < raft.last_index:
+            world.at(world.time_s + STEP_S / 10, self._tell, until_s, voter, first, late)
+            return
+        raft.send(second, {"type": "timeout_now", "term": raft.term})
+        late.paused = True
         self._wait(world.time_s + PATIENCE_S, voter, first, late)
 
     def _wait(self, until_s: float, voter: Host, first: Host, late: Host) -> None:
