@@ -82,7 +82,10 @@ def main() -> None:
     """Store what comes, and answer each payload."""
     port, file, size = sys.argv[1:]
     descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    with socket.create_connection(("127.0.0.1", int(port))) as link:
+    with (
+        contextlib.suppress(ConnectionResetError),  # how it ends, if an answer was not awaited
+        socket.create_connection(("127.0.0.1", int(port))) as link,
+    ):
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while payload := link.recv(int(size), socket.MSG_WAITALL):
             os.write(descriptor, payload)
