@@ -31,8 +31,7 @@ class CallCounts:
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()
         self._ended: Counter[tuple[str, str]] = Counter()
-        self._took_s: dict[str, Distribution] = {}
-        self._failed_s: dict[str, Distribution] = {}
+        self._took_s: dict[tuple[str, str], Distribution] = {}
         self._reasons: Counter[str] = Counter(dict.fromkeys(_ALARMING, 0))
         self._policy_checks = {"allowed": 0, "denied": 0}
         self._token_checks = {"valid": 0, "invalid": 0}
@@ -55,10 +54,10 @@ class CallCounts:
         self._ended[method, code] += 1
         if took_s is not None:
             self.call_s.add(took_s)
-            if code == "OK":
-                _of(self._took_s, method).add(took_s)
-            else:
-                _of(self._failed_s, code).add(took_s)
+            taken = self._took_s.get((method, code))
+            if taken is None:
+                taken = self._took_s[method, code] = Distribution(CALL_S)
+            taken.add(took_s)
         if answer is not None:
             self._look_at(method, answer)
             return
@@ -82,15 +81,9 @@ class CallCounts:
         )
         yield histograms(
             "agentkeeper_rpc_duration_seconds",
-            "How long calls took that succeeded without waiting for a lease or a task; no watches",
-            ("method",),
-            [((method,), took.counted()) for method, took in self._took_s.items()],
-        )
-        yield histograms(
-            "agentkeeper_rpc_failed_duration_seconds",
-            "How long the others of these took, by status",
-            ("code",),
-            [((code,), took.counted()) for code, took in self._failed_s.items()],
+            "How long calls took that did not wait for a lease or a task, by status; no watches",
+            ("method", "code"),
+            [(labels, took.counted()) for labels, took in self._took_s.items()],
         )
         yield counters(
             "agentkeeper_rpc_errors",
@@ -110,13 +103,6 @@ class CallCounts:
             ("verdict",),
             _labelled(self._token_checks),
         )
-
-
-def _of(distributions: dict[str, Distribution], key: str) -> Distribution:
-    found = distributions.get(key)
-    if found is None:
-        found = distributions[key] = Distribution(CALL_S)
-    return found
 
 
 def _labelled(counts: dict[str, int]) -> dict[Labels, float]:
