@@ -223,13 +223,15 @@ def test_a_worker_of_commands(shell, name):
 def test_watch(shell, name, tmp_path):
     shell("snapshot", "save", str(tmp_path / "now"))
     after = shell.data("snapshot", "verify", str(tmp_path / "now"))["last_sequence"]
-    live = shell.start("watch", "policy.", "-o", "json")
+    shell("policy", "set", name("first"), "s", "a", "r", "ALLOW")
+    live = shell.start("watch", "policy.", "--after", str(after), "-o", "json")
+    live.line(name("first"))
     shell("policy", "set", name("w"), "s", "a", "r", "DENY")
     event = json.loads(live.line(name("w")))
     assert (event["topic"], event["payload"]["effect"]) == ("policy.set", "DENY")
     live.signal(signal.SIGTERM)
     assert live.end() == 128 + signal.SIGTERM
-    again = shell("watch", "policy.set", "--after", str(after), "--count", "1")
+    again = shell("watch", "policy.set", "--after", str(after), "--count", "2")
     assert name("w") in again
     assert str(event["sequence"]) in again
 
