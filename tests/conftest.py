@@ -1,6 +1,19 @@
-"""Lets every test use the simulated disk and network."""
+"""Lets every test use the simulated disk and network, and run in several processes at once."""
 
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
+import pytest
+
 sys.path.append(str(Path(__file__).parent / "simulation"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test printed may hold half a character; a report travels between processes as UTF-8."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="replace").decode()) for name, text in report.sections
+    ]
+    return report
