@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parent / "simulation"))
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What a test printed may hold half a character; a report travels between processes as UTF-8."""
+    """Reports travel between processes as UTF-8, and a test may print half a character."""
     report = yield
     report.sections = [
         (name, text.encode(errors="replace").decode()) for name, text in report.sections

@@ -24,6 +24,13 @@ class NameConflict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NAME_CONFLICT_REPLACE: _ClassVar[NameConflict]
     NAME_CONFLICT_REJECT: _ClassVar[NameConflict]
 
+class FindMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FIND_MODE_UNSPECIFIED: _ClassVar[FindMode]
+    FIND_MODE_UNRANKED: _ClassVar[FindMode]
+    FIND_MODE_LEXICAL: _ClassVar[FindMode]
+    FIND_MODE_SEMANTIC: _ClassVar[FindMode]
+
 class PolicyEffect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     POLICY_EFFECT_UNSPECIFIED: _ClassVar[PolicyEffect]
@@ -52,6 +59,10 @@ AGENT_STATUS_DEAD: AgentStatus
 NAME_CONFLICT_UNSPECIFIED: NameConflict
 NAME_CONFLICT_REPLACE: NameConflict
 NAME_CONFLICT_REJECT: NameConflict
+FIND_MODE_UNSPECIFIED: FindMode
+FIND_MODE_UNRANKED: FindMode
+FIND_MODE_LEXICAL: FindMode
+FIND_MODE_SEMANTIC: FindMode
 POLICY_EFFECT_UNSPECIFIED: PolicyEffect
 POLICY_EFFECT_ALLOW: PolicyEffect
 POLICY_EFFECT_DENY: PolicyEffect
@@ -196,10 +207,16 @@ class FindRequest(_message.Message):
     def __init__(self, query: _Optional[str] = ..., tools: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class FindResponse(_message.Message):
-    __slots__ = ("agents",)
+    __slots__ = ("agents", "scores", "mode", "pending")
     AGENTS_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     agents: _containers.RepeatedCompositeFieldContainer[AgentInfo]
-    def __init__(self, agents: _Optional[_Iterable[_Union[AgentInfo, _Mapping]]] = ...) -> None: ...
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    mode: FindMode
+    pending: int
+    def __init__(self, agents: _Optional[_Iterable[_Union[AgentInfo, _Mapping]]] = ..., scores: _Optional[_Iterable[float]] = ..., mode: _Optional[_Union[FindMode, str]] = ..., pending: _Optional[int] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("topics", "after_sequence", "progress")
