@@ -1,5 +1,6 @@
 """Lets every test use the simulated disk and network, and run in several processes at once."""
 
+import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent / "simulation"))
+
+# Daemons of tests that are not about finding by meaning load no model.
+os.environ["AGENTKEEPER_MODEL"] = "none"
 
 
 @pytest.hookimpl(wrapper=True)
