@@ -10,8 +10,8 @@ PROTO := proto/agentkeeper/v1/agentkeeper.proto
 demo: $(STAMP)  ## three replicas, the whole story, the leader killed under load
 	$(BIN)/agentkeeper demo
 
-test: $(STAMP)  ## all tests
-	$(BIN)/pytest
+test: $(STAMP)  ## all tests; three at a time, as they mostly wait
+	$(BIN)/pytest -n 3 --dist loadscope
 
 check: check-fast test  ## what CI runs
 
@@ -37,18 +37,30 @@ containers: $(STAMP)  ## the compose files and the image on a Docker engine: bui
 bench: $(STAMP)  ## the figures in docs/benchmarks.md, measured here
 	$(BIN)/python -m benchmarks
 
-LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+# torch is in no lock: its build for CPUs, which pip takes where it is set up to find it, and the one
+# for graphics cards, which everybody else gets, differ in what they need. `make lock` is for a
+# machine that finds the former.
+OF_TORCH := --constraint requirements-torch.txt --unsafe-package torch --unsafe-package agentkeeper
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header $(OF_TORCH) \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate
+OF_DEV := --constraint requirements-dev.lock
 
 lock:  ## newest versions that fit, with hashes; what is deployed is what was tested
-	$(LOCK) --upgrade --extra dev --output-file requirements-dev.lock pyproject.toml
-	$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
-	printf 'hatchling\nsetuptools\nwheel\n' | $(LOCK) --constraint requirements-dev.lock --output-file requirements-build.lock -
+	$(LOCK) --upgrade --extra dev --extra export --extra semantic-large \
+	  --output-file requirements-dev.lock pyproject.toml
+	$(LOCK) $(OF_DEV) --output-file requirements.lock pyproject.toml
+	$(LOCK) $(OF_DEV) --extra semantic-onnx --output-file requirements-semantic-onnx.lock pyproject.toml
+	$(LOCK) $(OF_DEV) --extra export --output-file requirements-export.lock pyproject.toml
+	printf 'hatchling\nsetuptools\nwheel\n' | $(LOCK) $(OF_DEV) --output-file requirements-build.lock -
+	sed -i -e '/^#/d' -e '/^$$/d' requirements*.lock  # warnings about torch
 
-$(STAMP): pyproject.toml requirements-dev.lock
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+$(STAMP): pyproject.toml requirements-dev.lock requirements-torch.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	HNSWLIB_NO_NATIVE=1 $(INSTALL) --no-deps --require-hashes -r requirements-dev.lock
+	$(INSTALL) -r requirements-torch.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@
 
 clean:

@@ -42,6 +42,7 @@ SECTIONS: Final = {
     "Operate": {
         "top": Entry("top", "Show the cluster live."),
         "snapshot": Entry("snapshots", "Back up, verify and restore the cluster's state."),
+        "model": Entry("model", "Install, export and see the model that finds agents by meaning."),
         "check": Entry("check", "Measure what a cluster can do."),
         "version": Entry("version", "Show the versions of this client and of the replicas."),
         "completion": Entry("completion", "Print the script that completes commands in a shell."),

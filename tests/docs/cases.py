@@ -114,6 +114,23 @@ def choose_an_agent(world):
     assert worked == ["invoice-43"]
 
 
+# ---------------------------------------------------------------- finding
+
+
+@case("find-by-meaning")
+def find_by_meaning(world):
+    yield {}
+    *agents, how = world.printed
+    assert {line.split()[1] for line in agents} >= {"menus:", "expenses:"}
+    assert how == "FindMode.LEXICAL 0", "the daemon has no model"
+
+
+@case("find-or-wait")
+def find_or_wait(world):
+    yield {}
+    assert "archive" in world.printed[0]
+
+
 # ---------------------------------------------------------------- workers
 
 
