@@ -7,7 +7,8 @@ Framework: BM25 and Beyond", Foundations and Trends in Information Retrieval 3(4
 that a word most agents use counts little, never against them).
 
 Whole names, tools and capability names are terms of their own, which only an identifier in the
-query or the query as a whole can hit; a hit outweighs any sum of words.
+query, a name of several words or the query as a whole can hit; a hit outweighs any sum of words.
+So does, half as much, an identifier that only begins a name, as "atlas-eu" does "atlas-eu-3fa".
 
 Common words cost little, since `selection` reads the rarest terms first and stops looking for
 agents as soon as it can. Only when a query would read more than `MAX_READS` entries, as ten words
@@ -18,11 +19,23 @@ rarest words: long queries cost a bounded amount.
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 
+from agentkeeper.core.sorted_keys import SortedKeys
+from agentkeeper.search.document import Document
+from agentkeeper.search.passage import wanted
 from agentkeeper.search.selection import Clause, Selection
-from agentkeeper.search.text import fold, query_identifiers, query_terms, terms
+from agentkeeper.search.text import (
+    STOP_WORDS,
+    fold,
+    may_begin_a_name,
+    query_identifiers,
+    query_phrases,
+    query_terms,
+    query_words,
+    terms,
+)
 
 K1 = 1.2
 B = 0.75
@@ -33,13 +46,26 @@ _NAME_WEIGHT = 10
 _TOOL_WEIGHT = 8
 _CAPABILITY_WEIGHT = 8
 _METADATA_WEIGHT = 1
+_NAMED_BY = 8
+"""A word of such weight is in a name, or at the heart of a description."""
 
 # Whole names are terms too, told apart from words by a sign that no word contains.
 _EXACT_ID = "=id="
 _EXACT_NAME = "=name="
 _EXACT_TOOL = "=tool="
-_EXACT_BOUNDS = {_EXACT_ID: 50_000.0, _EXACT_NAME: 30_000.0, _EXACT_TOOL: 20_000.0}
-"""Far above what MAX_QUERY_TERMS words can add up to. Two tools outweigh one name."""
+_EXACT_BOUNDS = {_EXACT_ID: 5.0, _EXACT_NAME: 3.0, _EXACT_TOOL: 2.0}
+"""Above the 1.0 that words can add up to. Two tools outweigh one name."""
+_KINDS = tuple(_EXACT_BOUNDS)
+_BEGINNING = "=begins="
+_BEGINNING_BOUND = 1.0
+_MIN_BEGINNING = {_EXACT_ID: 6, _EXACT_NAME: 4, _EXACT_TOOL: 4}
+"""Characters that an identifier must have to be taken as the beginning of one."""
+MAX_BEGUN = 16
+"""Names of a kind that one beginning may stand for."""
+MAX_NAMED = 10_000
+"""Agents that one name, or names of one beginning, tell from the others."""
+MAX_HINTED = 1_000
+"""Agents that share a word of their names with a query; a more common word hints at nobody."""
 
 MAX_DOCUMENT_CHARS = 12_288
 """How much of a document is read for words, its names first; a few ms. Names are always known."""
@@ -51,24 +77,13 @@ MAX_CONTENDERS = 1_000
 """Or the limit, if that is higher: who stays in the race of a query beyond MAX_READS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """What the index knows of an agent."""
-
-    agent_id: str
-    name: str
-    description: str
-    tools: tuple[str, ...]
-    capabilities: tuple[tuple[str, str], ...]
-    """(name, description)"""
-    metadata: tuple[tuple[str, str], ...]
-
-
 class LexicalIndex:
     """Agents by their words. Results depend on the documents alone, not on how they came in."""
 
     def __init__(self) -> None:
         self._postings: dict[str, dict[str, int]] = {}
+        self._whole = SortedKeys()
+        """The terms that are whole names."""
         self._terms: dict[str, tuple[str, ...]] = {}
         self._lengths: dict[str, int] = {}
         self._total_length = 0
@@ -83,7 +98,10 @@ class LexicalIndex:
         weights, length = _weigh(document)
         interned = tuple(map(sys.intern, weights))
         for term, weight in zip(interned, weights.values(), strict=True):
-            self._postings.setdefault(term, {})[agent_id] = weight
+            posting = self._postings.setdefault(term, {})
+            if not posting and term.startswith(_KINDS):
+                self._whole.add(term)
+            posting[agent_id] = weight
         self._terms[agent_id] = interned
         self._lengths[agent_id] = length
         self._total_length += length
@@ -95,19 +113,31 @@ class LexicalIndex:
             del posting[agent_id]
             if not posting:
                 del self._postings[term]
+                if term.startswith(_KINDS):
+                    self._whole.remove(term)
         self._total_length -= self._lengths.pop(agent_id, 0)
 
     def rank(
-        self, query: str, among: Callable[[str], bool] | None, limit: int
+        self,
+        query: str,
+        among: Callable[[str], bool] | None,
+        limit: int,
+        contenders: Collection[str] = (),
     ) -> list[tuple[str, float]]:
         """The agents that match at least one term of the query, best first, ties by agent id.
 
-        Only agents for which `among` holds count towards the limit.
+        Only agents for which `among` holds count towards the limit. A score's fraction says how
+        much of the query's words an agent has, rare ones counting more; to it are added 5 for its
+        id, 3 for its name and 2 for each of its tools and capabilities that the query names, and 1
+        if the query has an identifier that begins one of these. If there are `contenders`, only
+        they are looked at, which costs the less the fewer they are.
         """
         if limit <= 0:
             return []
         clauses = self._clauses(query)
         selection = Selection(self._lengths, among, limit)
+        if contenders:
+            selection.confine(agent_id for agent_id in contenders if agent_id in self._terms)
         read, remaining = 0.0, math.fsum(clause.bound for clause in clauses)
         reads = 0
         for clause in clauses:
@@ -118,18 +148,55 @@ class LexicalIndex:
             selection.add(clause)
             read, remaining = read + clause.bound, remaining - clause.bound
             reads += len(clause.posting)
-        return selection.best(limit)
+        return [(agent_id, score) for agent_id, score in selection.best(limit) if score > 0]
+
+    def identified(self, query: str) -> list[Clause]:
+        """What the query names: ids, names, tools and capabilities, and who has them."""
+        clauses: dict[str, Clause] = {}
+        for guesses in query_identifiers(query):
+            hits = (self._named(guess) for guess in guesses)
+            hit = next((hit for hit in hits if hit), None)
+            if hit is None:
+                hit = [clause for guess in guesses for clause in self._begun(guess)][:1]
+            clauses |= {clause.term: clause for clause in hit}
+        for phrase in query_phrases(query):
+            if posting := self._postings.get(_EXACT_NAME + phrase):
+                clause = Clause(_EXACT_NAME + phrase, posting, _EXACT_BOUNDS[_EXACT_NAME])
+                clauses.setdefault(clause.term, clause)
+        for word in query_words(query):
+            if word in STOP_WORDS:
+                continue
+            posting = self._postings.get(_EXACT_NAME + word, {})
+            if 0 < len(self._postings.get(word, ())) <= len(posting):
+                # A word that is a name, and that no other agent uses.
+                clause = Clause(_EXACT_NAME + word, posting, _BEGINNING_BOUND)
+                clauses.setdefault(clause.term, clause)
+        return list(clauses.values())
+
+    def hinted(self, query: str) -> dict[str, float]:
+        """The agents whose names, tools or capabilities have words of the query, and how much of
+        it those are, from 0 to 1, rare words counting more.
+        """
+        words = query_terms(wanted(query))
+        # A compound that nobody has is judged by its parts.
+        worth = math.fsum(self._rarity(w) for w in words if w in self._postings or w.isalnum())
+        hinted: dict[str, float] = {}
+        for word in words:
+            posting = self._postings.get(word, {})
+            if len(posting) <= MAX_HINTED:
+                share = self._rarity(word) / worth
+                for agent_id, weight in posting.items():
+                    if weight >= _NAMED_BY:
+                        hinted[agent_id] = hinted.get(agent_id, 0.0) + share
+        return hinted
 
     def _clauses(self, query: str) -> list[Clause]:
         """What the query asks for and somebody has, the rarest first."""
-        clauses = []
-        for guesses in query_identifiers(query):
-            hits = (self._named(guess) for guess in guesses)
-            clauses += next((hit for hit in hits if hit), [])
-        clauses += [self._word(term) for term in query_terms(query) if term in self._postings]
-        distinct = {clause.term: clause for clause in clauses}
-        ordered = sorted(distinct.values(), key=lambda clause: (-clause.bound, clause.term))
-        return ordered[:MAX_QUERY_TERMS]
+        words = query_terms(wanted(query))
+        worth = math.fsum(map(self._rarity, words))
+        clauses = self.identified(query)
+        clauses += [self._word(term, worth) for term in words if term in self._postings]
+        return sorted(clauses, key=lambda clause: (-clause.bound, clause.term))[:MAX_QUERY_TERMS]
 
     def _named(self, name: str) -> list[Clause]:
         """The agents whose id, name or tool this is."""
@@ -140,13 +207,32 @@ class LexicalIndex:
             if term in self._postings
         ]
 
-    def _word(self, term: str) -> Clause:
-        posting = self._postings[term]
-        having = len(posting)
-        idf = math.log1p((len(self) - having + 0.5) / (having + 0.5))
+    def _begun(self, beginning: str) -> list[Clause]:
+        """The agents with an id, a name or a tool that begins so."""
+        if beginning in self._postings or not may_begin_a_name(beginning):
+            return []  # a word that agents use otherwise
+        posting: dict[str, int] = {}
+        for kind, least in _MIN_BEGINNING.items():
+            if len(beginning) >= least:
+                for term in islice(self._whole.beginning_with(kind + beginning), MAX_BEGUN):
+                    having = islice(self._postings[term], MAX_NAMED - len(posting))
+                    posting |= dict.fromkeys(having, 1)
+        return [Clause(_BEGINNING + beginning, posting, _BEGINNING_BOUND)] if posting else []
+
+    def _word(self, term: str, worth: float) -> Clause:
+        """What a word gives, as a share of what the whole query is worth.
+
+        BM25's factor of k1 + 1 is the same for all words, so it would change nothing.
+        """
         k1 = K1 * _WORD
         slope = k1 * B * len(self) / self._total_length
-        return Clause(term, posting, idf * (K1 + 1), k1 * (1 - B), slope)
+        bound = self._rarity(term) / worth
+        return Clause(term, self._postings[term], bound, k1 * (1 - B), slope)
+
+    def _rarity(self, term: str) -> float:
+        """The word's inverse document frequency, of one that nobody has too."""
+        having = len(self._postings.get(term, ()))
+        return math.log1p((len(self) - having + 0.5) / (having + 0.5))
 
 
 def _weigh(document: Document) -> tuple[dict[str, int], int]:

@@ -7,7 +7,7 @@ result.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -42,6 +42,11 @@ class Selection:
         self._strict = False
         self.closed = False
         """Nobody new is let in."""
+
+    def confine(self, agents: Iterable[str]) -> None:
+        """Lets in nobody but these."""
+        self.closed = True
+        self._scores = dict.fromkeys(agents, 0.0)
 
     def add(self, clause: Clause) -> None:
         """Gives those who have the term what it adds to their scores."""

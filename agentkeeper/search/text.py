@@ -43,6 +43,12 @@ _WORD = re.compile(r"[uld]+|c+")
 _PART = re.compile(r"u+(?=ul)|u?l+|u+|d+")
 _DIACRITICS = re.compile("[\u0300-\u036f]")
 _IDENTIFIER = re.compile(r"[^ul]|lu")
+_EDGES = re.compile(r"[\s,;:!?\"'()]+|\.(?=\s|$)")
+
+MAX_PHRASE_WORDS = 4
+"""A name of more words is found by its words."""
+MAX_QUERY_WORDS = 100
+"""How far names without signs of one are looked for."""
 
 
 def fold(text: str) -> str:
@@ -98,6 +104,27 @@ def query_identifiers(query: str) -> list[list[str]]:
         if forms:
             guesses.append(list(forms))
     return guesses
+
+
+def query_words(query: str) -> list[str]:
+    """The words of a query as written, in the form in which names are compared."""
+    return _EDGES.sub(" ", fold(query)).split()[:MAX_QUERY_WORDS]
+
+
+def query_phrases(query: str) -> set[str]:
+    """What may be a name of several words in a query, in the form in which names are compared."""
+    words = query_words(query)
+    return {
+        " ".join(words[start : start + length])
+        for length in range(2, MAX_PHRASE_WORDS + 1)
+        for start in range(len(words) - length + 1)
+    }
+
+
+def may_begin_a_name(identifier: str) -> bool:
+    """Whether it looks like a part of an identifier, not like a word or a number."""
+    shape = _shape(identifier)
+    return " " not in shape and "l" in shape and ("d" in shape or "-" in shape or ":" in shape)
 
 
 def _plain(text: str) -> str:

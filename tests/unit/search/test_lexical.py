@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentkeeper.search import lexical
-from agentkeeper.search.lexical import Document, LexicalIndex
+from agentkeeper.search.document import Document
+from agentkeeper.search.lexical import LexicalIndex
 from agentkeeper.search.text import query_terms
 
 
@@ -238,15 +239,18 @@ def plain_bm25f(
     weighed = {each.agent_id: lexical._weigh(each) for each in fleet}
     average = sum(length for _, length in weighed.values()) / len(weighed)
     scores: dict[str, float] = {}
+    total = 0.0
     for term in query_terms(query):
         having = [a for a, (weights, _) in weighed.items() if term in weights]
         idf = math.log(1 + (len(weighed) - len(having) + 0.5) / (len(having) + 0.5))
+        total += idf
         for agent_id in filter(among, having):
             weights, length = weighed[agent_id]
             tf = weights[term] / 2
             k = 1.2 * (0.25 + 0.75 * length / average)
-            scores[agent_id] = scores.get(agent_id, 0.0) + idf * tf * 2.2 / (tf + k)
-    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+            scores[agent_id] = scores.get(agent_id, 0.0) + idf * tf / (tf + k)
+    shares = ((agent_id, score / total) for agent_id, score in scores.items())
+    return sorted(shares, key=lambda item: (-item[1], item[0]))
 
 
 PLAIN = ["fetch", "web", "page", "sql", "maps", "route", "the", "of", "plan", "data", "file"]
@@ -328,6 +332,58 @@ def test_a_query_beyond_its_bound_still_finds_the_rarest_words_agents(
     found = index_of(fleet).rank(f"needle {common}", among, 3)
     assert "rare" in [agent_id for agent_id, _ in found]
     assert asked <= 201
+
+
+@given(
+    crowd=crowds,
+    query=st.lists(st.sampled_from(PLAIN), min_size=1, max_size=6).map(" ".join),
+    limit=st.integers(1, 8),
+)
+def test_contenders_get_the_scores_they_would_get_among_all(
+    crowd: list[list[str]], query: str, limit: int
+) -> None:
+    fleet = [document(f"{i:03}", "n", " ".join(words)) for i, words in enumerate(crowd)]
+    index = index_of(fleet)
+    some = [each.agent_id for each in fleet[::3]]
+    found = index.rank(query, None, limit, [*some, "unknown"])
+    expected = [item for item in index.rank(query, None, 1000) if item[0] in some][:limit]
+    assert [score for _, score in found] == pytest.approx([score for _, score in expected])
+    assert {a for a, _ in found} <= set(some)
+
+
+def test_an_identifier_may_be_the_beginning_of_names_but_no_word_or_number_is() -> None:
+    index = index_of(
+        [
+            document("4711aa", "atlas-eu-3fa"),
+            document("471299", "atlas-eu-3fb"),
+            document("b", "realtime-7", "for real-time needs"),
+            document("c", "real-time-bidder"),
+        ]
+    )
+    assert [(a, round(s)) for a, s in index.rank("ask atlas-eu-3f", None, 2)] == [
+        ("4711aa", 1),
+        ("471299", 1),
+    ]
+    for query in ("4711", "471299 a", "atla", "real-time"):
+        clauses = index.identified(query)
+        assert all(clause.bound > 1 for clause in clauses), query
+    index.drop("4711aa")
+    assert [a for a, s in index.rank("atlas-eu-3", None, 9) if s >= 1] == ["471299"]
+
+
+def test_words_of_names_hint_at_agents_and_those_of_descriptions_do_not() -> None:
+    index = index_of(
+        [
+            document("a", "invoice-reader", tools=("pdf_reader",)),
+            document("b", "x", "reads an invoice"),
+            document("c", "invoice-writer"),
+        ]
+    )
+    hinted = index.hinted("I need someone for an invoice reader")
+    assert hinted["a"] == pytest.approx(1)
+    assert 0 < hinted["c"] < hinted["a"]
+    assert "b" not in hinted
+    assert index.hinted("?!") == index.hinted("") == {}
 
 
 def test_words_beyond_the_number_a_query_may_have_are_dropped() -> None:

@@ -1,0 +1,214 @@
+"""Agents by the vectors of their passages: who is nearest to a query, among those who fit.
+
+The exact scan is the rule: a dot product with every fitting vector. All vectors have unit length,
+so that is the cosine. Only where it would take long, and few agents are filtered out, a graph
+(`graph`) proposes whose vectors to look at.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pyroaring import BitMap
+
+from agentkeeper.search import graph as graphs
+from agentkeeper.search.blocks import Floats, Rows, VectorBlocks, row_array, unit
+from agentkeeper.search.graph import Graph
+from agentkeeper.search.rows import AgentRows
+
+GRAPH_FROM = 50_000
+"""From so many vectors on there is a graph: scanning them takes some 6 ms, walking it 1 ms."""
+MAX_OUTSIDE = 4096
+"""The most rows that are scanned beside what the graph proposes."""
+MAX_PROPOSED = 1000
+"""The most rows that the graph is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Rows and their cosines, best first. Only `VectorIndex.names` makes agents of them."""
+
+    rows: list[int]
+    scores: list[float]
+    agents: Sequence[str | None]
+    """Whom the rows meant when the search was planned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """What to ask a graph, and whom to look at besides."""
+
+    graph: Graph
+    count: int
+    outside: BitMap
+    """The targets that the graph does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A search that is about to be done: `run` may be called in any thread."""
+
+    query: Floats
+    targets: BitMap
+    limit: int
+    blocks: VectorBlocks
+    agents: Sequence[str | None]
+    proposals: Proposals | None = None
+
+    @property
+    def rows_scanned(self) -> int:
+        """How many vectors `run` may look at: 10,000 take a millisecond or two."""
+        return len(self.targets)
+
+    def run(self) -> Hits:
+        """The best of the targets. Meanwhile the index may change: an agent that gets another
+        vector is scored by either, and one that goes is left out by `VectorIndex.names`.
+        """
+        hits = None if self.proposals is None else self._walk(self.proposals)
+        return self._scan(self.targets) if hits is None else hits
+
+    def _scan(self, targets: BitMap) -> Hits:
+        rows = row_array(targets)
+        return best(rows, self.blocks.scores(rows, self.query), self.limit, self.agents)
+
+    def _walk(self, proposals: Proposals) -> Hits | None:
+        """The best of what the graph proposes, or None if that may not be all of them."""
+        graph = proposals.graph
+        near = graph.near(self.query, proposals.count)
+        if near is None or len(near & self.targets) < self.limit:
+            return None
+        farthest = float(np.min(self.blocks.scores(row_array(near), self.query)))
+        hits = self._scan((near & self.targets) | proposals.outside)
+        if hits.scores[-1] <= farthest:
+            return None  # others who are just as near would have the lower rows
+        if graph.to_check():
+            exact = self._scan(self.targets)
+            graph.judge(len({*hits.rows} & {*exact.rows}) / len(exact.rows))
+            return exact
+        return hits
+
+
+class VectorIndex:
+    """The vectors of agents. One thread owns it; only plans may be run in others."""
+
+    def __init__(
+        self, rows: AgentRows, dimension: int, *, graph_from: int | None = GRAPH_FROM
+    ) -> None:
+        self.dimension = dimension
+        self._graph_from = graph_from if graphs.available() else None
+        self._graph: Graph | None = None
+        self._rows = rows
+        self._having = BitMap()
+        self._blocks = VectorBlocks(dimension)
+        rows.follow(self)
+
+    def __len__(self) -> int:
+        return len(self._having)
+
+    @property
+    def in_graph(self) -> int:
+        """How many vectors a graph knows."""
+        return 0 if self._graph is None or self._graph.closed else len(self._graph)
+
+    def put(self, agent_id: str, vector: bytes) -> None:
+        """Gives an agent its vector, in place of any before; an unknown one changes nothing.
+
+        The vector is little-endian float32 and is brought to unit length. Raises ValueError if it
+        has another dimension, no direction, or a number that is not finite.
+        """
+        ready = unit(vector, self.dimension)
+        row = self._rows.row(agent_id)
+        if row is None:
+            return
+        self.dropped(row)  # not by its former vector, from now on
+        self._blocks.put(row, ready)
+        self._having.add(row)
+        if self._graph is None or self._graph.worn:
+            self._begin_graph()
+        else:
+            self._graph.add(BitMap([row]))
+
+    def discard(self, agent_id: str) -> None:
+        """Forgets an agent's vector, as when its card has changed."""
+        row = self._rows.row(agent_id)
+        if row is not None:
+            self.dropped(row)
+
+    def lacking(self, fitting: BitMap) -> BitMap:
+        """Those of the rows that have no vector yet."""
+        return fitting - self._having
+
+    def plan(self, query: bytes, fitting: BitMap, limit: int) -> Plan:
+        """A search for the `limit` nearest of the fitting rows that have a vector.
+
+        Raises ValueError for a query that `put` would not take as a vector.
+        """
+        targets = fitting & self._having
+        ready = unit(query, self.dimension)
+        proposals = self._proposals(targets, limit)
+        return Plan(ready, targets, limit, self._blocks, self._rows.agents, proposals)
+
+    def names(self, hits: Hits) -> list[tuple[str, float]]:
+        """Agents and cosines, best first, ties by row; without those that have gone since."""
+        named = (
+            (hits.agents[row], score) for row, score in zip(hits.rows, hits.scores, strict=True)
+        )
+        return [
+            (agent, score) for agent, score in named if agent is not None and agent in self._rows
+        ]
+
+    def close(self) -> None:
+        """Ends the graph's thread, if there is one, and hears no more of the rows."""
+        self._rows.unfollow(self)
+        if self._graph is not None:
+            self._graph.close()
+
+    def dropped(self, row: int) -> None:
+        """See `RowFollower`."""
+        self._having.discard(row)
+        if self._graph is not None:
+            self._graph.drop(row)
+
+    def moved(self, kept: Sequence[int]) -> None:
+        """See `RowFollower`. Plans keep the blocks they were made with."""
+        having = [row for row, before in enumerate(kept) if before in self._having]
+        self._blocks = self._blocks.renumbered(np.asarray(kept, np.uint32))
+        self._having = BitMap(having)
+        self._begin_graph()
+
+    def _begin_graph(self) -> None:
+        """Builds a graph anew, if there are enough vectors for one."""
+        if self._graph is not None:
+            self._graph.close()
+            self._graph = None
+        if self._graph_from is not None and len(self) >= self._graph_from:
+            self._graph = Graph(self.dimension, self._blocks)
+            self._graph.add(self._having)
+
+    def _proposals(self, targets: BitMap, limit: int) -> Proposals | None:
+        graph = self._graph
+        if graph is None or graph.closed or limit <= 0:
+            return None
+        if len(targets) * 2 < max(len(graph), self._graph_from or 0):
+            return None  # the walk would meet too few who fit
+        inside = graph.covers(targets)
+        outside = targets - inside
+        if not inside or len(outside) > MAX_OUTSIDE:
+            return None
+        count = 2 * math.ceil(limit * len(graph) / len(inside)) + 16
+        return Proposals(graph, count, outside) if count <= MAX_PROPOSED else None
+
+
+def best(rows: Rows, scores: Floats, limit: int, agents: Sequence[str | None]) -> Hits:
+    """The `limit` highest scores, ties by row; the rows are ascending."""
+    scores = np.clip(scores, -1, 1)  # rounding may leave equal directions a bit above 1
+    if limit < len(rows):
+        limit = max(limit, 0)
+        least = np.partition(scores, len(rows) - limit)[len(rows) - limit] if limit else np.inf
+        above = np.flatnonzero(scores > least)
+        equal = np.flatnonzero(scores == least)[: limit - len(above)]
+        chosen = np.sort(np.concatenate((above, equal)))
+        rows, scores = rows[chosen], scores[chosen]
+    order = np.argsort(-scores, kind="stable")
+    return Hits(rows[order].tolist(), scores[order].tolist(), agents)
