@@ -65,6 +65,11 @@ _OPTIONS: Final = (
     _setting("election-timeout-ms", type=click.IntRange(100, 60_000), help="[default: 500]"),
     _setting("heartbeat-ms", type=click.IntRange(10, 10_000), help="[default: 100]"),
     _setting("snapshot-entries", type=click.IntRange(min=1), help="[default: 10000]"),
+    _setting(
+        "model",
+        help="Folder of the model by which agents are found by meaning; none: find them by words. "
+        "By default the first that is found on this machine.",
+    ),
     _setting("log-level", type=click.Choice(["debug", "info", "warning", "error"])),
     _setting("log-format", type=click.Choice(["auto", "plain", "json"])),
 )
@@ -81,6 +86,8 @@ def serve_options(command: F) -> F:
 @serve_options
 def serve(**given: Any) -> None:
     """Run the daemon until SIGTERM."""
+    # gRPC is not used in the processes that this one starts, so nothing has to be made ready there.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     # Imported here: the other subcommands need nothing of the daemon and start faster without.
     from agentkeeper.server import logs  # noqa: PLC0415
     from agentkeeper.server.config import ConfigError  # noqa: PLC0415
@@ -194,6 +201,7 @@ def _settings(given: dict[str, Any]) -> Any:
         election_timeout_ms=given.get("election_timeout_ms") or 500,
         heartbeat_ms=given.get("heartbeat_ms") or 100,
         snapshot_entries=given.get("snapshot_entries") or 10_000,
+        model=given.get("model") or "",
     )
 
 

@@ -33,8 +33,8 @@ _IDENTITY = "identity.json"
 _NEW_IDENTITY = "identity.json.new"
 _FORMAT = 1
 _FORMER_LOG = "log"
-_OF_FRESH_VOLUMES = "lost+found"
-"""What a new file system has in it."""
+_OF_OTHERS = ("lost+found", "model", "search")
+"""What a new file system has in it, and the folders of search, which say nothing of the log."""
 
 
 class DataFolder:
@@ -61,7 +61,7 @@ class DataFolder:
         self.disk.sync()
 
     def _contents(self) -> list[str]:
-        return [name for name in self.disk.names() if name not in (_LOCK, _OF_FRESH_VOLUMES)]
+        return [name for name in self.disk.names() if name not in (_LOCK, *_OF_OTHERS)]
 
     def close(self) -> None:
         """Release the folder."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from agentkeeper.consensus.config import Durability, TlsFiles
 from agentkeeper.core import limits
+from agentkeeper.search.model import locate
 
 ADDR: Final = "0.0.0.0:7070"
 METRICS_ADDR: Final = "0.0.0.0:9090"
@@ -86,6 +87,8 @@ class Settings:
     heartbeat_ms: int = 100
     snapshot_entries: int = 10_000
     """Log entries between snapshots."""
+    model: str = ""
+    """Folder of the model that finds agents by meaning, or `none`; empty: the first one found."""
 
     def endpoint(self) -> str:
         """Where clients reach this replica."""
@@ -149,6 +152,8 @@ class Settings:
             Address.parse(self.advertise_addr, "--advertise-addr")
             if len(self.advertise_addr.encode()) > limits.ENDPOINT_BYTES:
                 raise ConfigError(f"--advertise-addr: longer than {limits.ENDPOINT_BYTES} bytes")
+        if self.model not in ("", locate.NONE) and not Path(self.model).expanduser().is_dir():
+            raise ConfigError(f"--model: there is no folder {self.model}")
         same = self.addr == self.metrics_addr and self.metrics_addr_explicit
         if same and self.addr.port:
             raise ConfigError("--addr and --metrics-addr are the same: each needs its own port")

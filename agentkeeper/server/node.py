@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import secrets
 import signal
 import time
 import uuid
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -19,6 +22,8 @@ from agentkeeper.consensus.port import StartError
 from agentkeeper.core import records
 from agentkeeper.core.codec import ENCODING
 from agentkeeper.core.commands import Announce
+from agentkeeper.search.model.locate import locate
+from agentkeeper.search.worker.process import EmbeddingProcess
 from agentkeeper.server.build import BUILD
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.clock import ClusterClock
@@ -35,6 +40,8 @@ log = structlog.get_logger(__name__)
 READY_TIMEOUT_S: Final = 1.0
 ANNOUNCE_PAUSE_S: Final = 0.5
 DRAIN_S: Final = 5.0
+VECTOR_CACHE: Final = Path("search", "vectors.sqlite")
+"""Vectors by text, in the data folder: may be removed at any time."""
 HANDOVER_S: Final = 3.0
 """How long to try: one who is asked may not answer, and what another asked for goes first."""
 
@@ -50,6 +57,7 @@ class Node:
         self._stopping = asyncio.Event()
         config = _raft_config(settings)
         self._engine = RaftEngine(config)
+        self._located = locate(settings.model, settings.data_dir)
         self._stack = Stack(
             node_id=settings.node_id,
             engine=self._engine,
@@ -58,6 +66,7 @@ class Node:
             draw_attempt=_draw_attempt,
             fail=self._fail,
             other_ids=config.other_ids,
+            make_embedder=self._make_embedder if self._located.model else None,
         )
         calls = CallCounts()
         around = Surroundings(
@@ -128,6 +137,7 @@ class Node:
         settings = self._settings
         for setting, path in settings.exposed_secrets():
             log.warning("others than its owner may read it", setting=setting, path=str(path))
+        await self._prepare_search()
         self._metrics.start()
         await asyncio.to_thread(self._engine.start, self._stack.listener)
         await self._start_http()
@@ -147,6 +157,23 @@ class Node:
             endpoint=settings.endpoint(),
             replicas=len(settings.peers) or 1,
             data_dir=str(settings.data_dir or "") or "none: in memory only",
+        )
+
+    async def _prepare_search(self) -> None:
+        """Say so if agents can't be found by meaning; load what that takes while nobody waits."""
+        if self._located.model is not None:
+            await asyncio.to_thread(importlib.import_module, "agentkeeper.search.vectors")
+        elif self._located.tried:
+            log.warning("agents are found by words only: no model", tried=self._located.tried)
+
+    def _make_embedder(
+        self, on_change: Callable[[], None], on_embedded: Callable[[float], None]
+    ) -> EmbeddingProcess:
+        assert self._located.model is not None
+        folder = self._settings.data_dir
+        cache = None if folder is None else folder / VECTOR_CACHE
+        return EmbeddingProcess(
+            self._located.model, cache, on_change=on_change, on_embedded=on_embedded
         )
 
     async def _established_or_stopping(self) -> None:
@@ -182,6 +209,7 @@ class Node:
         await self._rpc.stop()
         await asyncio.to_thread(self._engine.stop)
         await self._http.stop()
+        await self._stack.replica.index.stop()
         self._stack.stop()
         self._metrics.stop()
 

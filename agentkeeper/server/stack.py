@@ -20,6 +20,7 @@ from agentkeeper.server.claims import ClaimWaiters
 from agentkeeper.server.clock import ClusterClock
 from agentkeeper.server.cluster_view import ClusterView, endpoint_of, view_of
 from agentkeeper.server.digests import Digests
+from agentkeeper.server.embedding import MakeEmbedder
 from agentkeeper.server.leadership import TICK_S, Leadership
 from agentkeeper.server.listener import LoopListener
 from agentkeeper.server.machine import Applied, Machine
@@ -54,7 +55,8 @@ class Stack:
 
     `clock` is the cluster clock to lead by; `draw_id` and `draw_attempt` are as in `Replica`;
     `fail` is called, with the reason, when this replica can't go on; `other_ids` names the other
-    replicas. The engine is started, with `listener`, and stopped by whoever made it.
+    replicas. With `make_embedder` agents are found by meaning. The engine is started, with
+    `listener`, and stopped by whoever made it.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Stack:
         draw_attempt: Callable[[], int],
         fail: Callable[[str], None],
         other_ids: Sequence[str] = (),
+        make_embedder: MakeEmbedder | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._engine = engine
@@ -105,7 +108,7 @@ class Stack:
             hub=self._hub,
             claims=ClaimWaiters(self.machine, self.turns),
             own_session=OwnSession(node_id, self.proposer, draw_id),
-            index=AgentIndex(),
+            index=AgentIndex(make_embedder),
             notices=Notices(),
             draw_id=draw_id,
             draw_attempt=draw_attempt,

@@ -25,6 +25,7 @@ from agentkeeper.server.metrics.families import Reading, Source, counter, gauge,
 from agentkeeper.server.metrics.live import SAMPLE_S, LiveFigures, LiveView, Sample
 from agentkeeper.server.metrics.pauses import Pauses
 from agentkeeper.server.metrics.raft import RaftCounts
+from agentkeeper.server.metrics.search import SearchCounts
 from agentkeeper.server.stack import Stack
 
 
@@ -59,6 +60,7 @@ class Metrics:
             calls,
             self._applied,
             Contents(stack.replica, around, _wall_ms),
+            SearchCounts(stack.replica.index),
             RaftCounts(status, observation),
             self._pauses,
         )

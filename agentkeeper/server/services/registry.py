@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
@@ -12,7 +11,6 @@ from agentkeeper.core import commands as c
 from agentkeeper.core import limits, present
 from agentkeeper.core.records import Agent, AgentStatus, Done, NameConflict, Registered
 from agentkeeper.core.refusals import not_found
-from agentkeeper.core.state import State
 from agentkeeper.server import convert
 from agentkeeper.server import validation as v
 from agentkeeper.server.caller import Caller
@@ -119,19 +117,24 @@ class RegistryService:
         tools = frozenset(v.lines(request.tools, "tools", limits.TOOLS, limits.NAME_BYTES))
         limit = v.number(request.limit, "limit", 0, limits.FIND_LIMIT_MAX)
         await self.replica.read(caller)
-        await self.replica.index.settled(self.replica.deadline_s(caller))
-        state = self.replica.state
-        found = self._ranked(state, query, tools, limit or limits.FIND_LIMIT_DEFAULT)
-        response = pb.FindResponse()
+        deadline_s = self.replica.deadline_s(caller)
+        found = await self.replica.index.find(
+            query, tools, self._is_alive, limit or limits.FIND_LIMIT_DEFAULT, deadline_s
+        )
+        response = pb.FindResponse(mode=found.mode, pending=found.pending)  # type: ignore[arg-type]
         size = 0
-        for agent in found:
+        for agent_id, score in found.ranked:
             # Cards may be large, and many reads have their index at the same moment.
             await self.replica.turns.take()
+            agent = self._alive(agent_id)
+            if agent is None:
+                continue
             message = convert.agent(agent)
             size += message.ByteSize() + pages.ENTRY_BYTES
             if size > limits.RESPONSE_BYTES:
                 raise too_large("ask for fewer with limit")
             response.agents.append(message)
+            response.scores.append(score)
         return response
 
     async def watch(self, request: pb.WatchRequest, caller: Caller) -> Subscription:
@@ -145,25 +148,15 @@ class RegistryService:
         )
         return Subscription(events, after)
 
-    def _ranked(self, state: State, query: str, tools: frozenset[str], limit: int) -> list[Agent]:
-        def alive(agent_id: str) -> Agent | None:
-            stored = state.agents.get(agent_id)
-            agent = None if stored is None else present.agent(state, stored)
-            return agent if agent is not None and agent.status == AgentStatus.ALIVE else None
+    def _alive(self, agent_id: str) -> Agent | None:
+        """The agent as it is by now, if it is ALIVE."""
+        state = self.replica.state
+        stored = state.agents.get(agent_id)
+        agent = None if stored is None else present.agent(state, stored)
+        return agent if agent is not None and agent.status == AgentStatus.ALIVE else None
 
-        def fits(agent_id: str) -> bool:
-            if not tools <= state.tool_sets.get(agent_id, frozenset()):
-                return False
-            return alive(agent_id) is not None
-
-        ranked = [a for a, _ in self.replica.index.rank(query, fits, limit)] if query else []
-        if len(ranked) < limit:
-            # A query ranks and never filters: those that match nothing come last, oldest first,
-            # which is the order in which live agents are kept.
-            taken = set(ranked)
-            others = (a for a in state.tool_sets if a not in taken and fits(a))
-            ranked.extend(islice(others, limit - len(ranked)))
-        return [agent for a in ranked if (agent := alive(a)) is not None]
+    def _is_alive(self, agent_id: str) -> bool:
+        return self._alive(agent_id) is not None
 
 
 async def watch_from(

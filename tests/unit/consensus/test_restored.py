@@ -171,8 +171,9 @@ def test_a_folder_is_made_whole_and_only_where_nothing_is(tmp_path: Path) -> Non
     engine.stop()
 
 
-def test_a_fresh_volume_counts_as_empty(tmp_path: Path) -> None:
-    (tmp_path / "lost+found").mkdir()
+@pytest.mark.parametrize("folder", ["lost+found", "model", "search"])
+def test_a_fresh_volume_and_what_search_keeps_count_as_empty(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
     restored.make_folder(RaftConfig("a", tmp_path), 40, b"the state", lambda: "drawn")
     assert (tmp_path / "identity.json").exists()
 

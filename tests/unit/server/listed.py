@@ -8,8 +8,9 @@ import pytest
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import commands as c
 from agentkeeper.core.apply import apply
-from agentkeeper.core.records import Card, Refused
+from agentkeeper.core.records import Card, Event, Refused
 from agentkeeper.core.state import State
+from agentkeeper.server.agent_index import AgentIndex
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.errors import CallError
 from agentkeeper.server.services.elections import ElectionService
@@ -18,6 +19,8 @@ from agentkeeper.server.services.leases import LeaseService
 from agentkeeper.server.services.registry import RegistryService
 from agentkeeper.server.services.tasks import TaskService
 from agentkeeper.server.turns import Turns
+
+from .helpers import soon
 
 WALL_MS = 1_700_000_000_000
 
@@ -33,15 +36,12 @@ class Keeper:
             self.callers.append(caller)
             return self.state
 
-        async def settled(deadline_s: float | None) -> None:
-            pass
-
         self.replica: Any = SimpleNamespace(
             read=read,
             turns=Turns(),
             state=self.state,
-            index=SimpleNamespace(settled=settled),
-            deadline_s=lambda caller: None,
+            index=AgentIndex(),
+            deadline_s=lambda caller: soon(),
         )
         replica = self.replica
         self.registry = RegistryService(replica)
@@ -51,11 +51,12 @@ class Keeper:
         self.tasks = TaskService(replica)
 
     def at(self, time_ms: int) -> None:
-        apply(self.state, c.Batch(time_ms, WALL_MS, ()))
+        self._observe(apply(self.state, c.Batch(time_ms, WALL_MS, ()))[1])
 
     def do(self, body: Any, session: str = "", number: int = 0) -> Any:
         command = c.Command("x", session, number, 0, body)
-        (result,), _ = apply(self.state, c.Batch(self.state.time_ms, WALL_MS, (command,)))
+        (result,), events = apply(self.state, c.Batch(self.state.time_ms, WALL_MS, (command,)))
+        self._observe(events)
         assert not isinstance(result, Refused), result
         return result
 
@@ -66,6 +67,10 @@ class Keeper:
     def acquire(self, *task_ids: str, agent: str) -> None:
         for task_id in task_ids:
             self.do(c.AcquireLease(task_id, agent, 60_000, 0, False))
+
+    def _observe(self, events: list[Event]) -> None:
+        for event in events:
+            self.replica.index.observe(event)
 
     async def names(self, **fields: Any) -> list[str]:
         answer = await self.registry.list_agents(pb.ListAgentsRequest(**fields), Caller())

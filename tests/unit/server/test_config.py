@@ -261,3 +261,10 @@ def test_writes_are_synced_and_a_cluster_waits_for_all_unless_told_otherwise() -
 )
 def test_where_clients_reach_a_replica(change: dict[str, Any], endpoint: str) -> None:
     assert Settings(**change).endpoint() == endpoint
+
+
+def test_a_model_is_a_folder_or_none(tmp_path: Path) -> None:
+    for model in ("", "none", str(tmp_path)):
+        Settings(model=model).check()
+    with pytest.raises(ConfigError, match=f"--model: there is no folder {tmp_path}/x"):
+        Settings(model=f"{tmp_path}/x").check()

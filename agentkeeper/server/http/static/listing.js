@@ -58,7 +58,8 @@ export class Listing {
   /**
    * `title`; `kinds`: topics' first words after which to look again; `filters`;
    * `request`: params -> {path, params, rows: the answer's field, and where not all filters are
-   * asked for, `without`: their names, `note`: why}; `table` as in Table;
+   * asked for, `without`: their names, `note`: why; and where it is a search, `how`: answer ->
+   * how it has ranked them}; `table` as in Table;
    * `before`: what stands above the filters; `total`: summary -> how many there are, in words.
    */
   constructor({ title, kinds, filters, request, table, before = [], total }) {
@@ -79,11 +80,12 @@ export class Listing {
     this.next = h("button", { type: "button", onclick: () => this.forward() }, "Next");
     this.sum = h("p", { class: "sum" });
     this.note = h("p", { class: "note", role: "status", hidden: true });
+    this.how = h("p", { class: "how", role: "status", hidden: true });
     this.element = h("div", { class: "section" },
       h("div", { class: "heading" }, h("h1", {}, title), this.sum), before,
       h("form", { class: "filters", role: "search", "aria-label": `Filter ${title.toLowerCase()}`, onsubmit: (e) => e.preventDefault() },
         filters.map((f) => f.element)),
-      this.note, this.trouble, this.table.element,
+      this.note, this.how, this.trouble, this.table.element,
       h("div", { class: "pages" }, this.status, h("span", { class: "spacer" }), this.previous, this.next));
   }
 
@@ -128,13 +130,13 @@ export class Listing {
     this.due = false;
     this.loading = true;
     const { params } = view();
-    const { path, params: wanted, rows, without } = this.request(params);
+    const { path, params: wanted, rows, how } = this.request(params);
     const page = params.get("page") ?? "";
     try {
       const answer = await ask(path, { ...wanted, limit: LIMIT, ...(page ? { page_token: page } : {}) }, asking.signal);
       if (asking.signal.aborted) return;
       this.trouble.hidden = true;
-      this.show(answer, answer[rows], Boolean(without));
+      this.show(answer, answer[rows], how);
     } catch (error) {
       if (asking.signal.aborted) return;
       this.trouble.textContent = error.message;
@@ -144,14 +146,16 @@ export class Listing {
     }
   }
 
-  show(answer, rows, ranked) {
-    for (const row of rows) row.names = answer.names;
+  show(answer, rows, how) {
+    rows.forEach((row, i) => { row.names = answer.names; row.score = answer.scores?.[i]; });
     this.table.update(rows);
+    write(this.how, how && rows.length ? how(answer) : "");
+    this.how.hidden = !this.how.textContent;
     this.token = answer.next_page_token ?? "";
     const page = this.tokens.length + 1;
     const deep = view().params.get("page");
     const where = this.token || deep ? `, page ${deep && page === 1 ? "further on" : page}` : "";
-    write(this.status, ranked && rows.length === LIMIT ? `the best ${LIMIT} shown` : `${count(rows.length)} shown${where}`);
+    write(this.status, how && rows.length === LIMIT ? `the best ${LIMIT} shown` : `${count(rows.length)} shown${where}`);
     this.previous.disabled = !deep;
     this.next.disabled = !this.token;
   }

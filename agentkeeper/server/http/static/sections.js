@@ -14,6 +14,23 @@ function chips(words, total = words.length) {
 
 const words = (text) => text.split(/[\s,]+/).filter(Boolean);
 
+// As the command line says it (cli/agents.py).
+const FOUND = {
+  LEXICAL: "Ranked by words: the replica has no model, or it did not answer in time.",
+  SEMANTIC: "Ranked by meaning.",
+};
+
+function howFound({ mode, pending }) {
+  const how = FOUND[mode] ?? "";
+  if (!pending) return how;
+  if (pending === 1) return `${how} 1 agent still waits for its vector, and is ranked by its words.`;
+  return `${how} ${count(pending)} agents still wait for their vectors, and are ranked by their words.`;
+}
+
+/** What tells an agent from others of its name; in a search also how well it fits. */
+const which = ({ agent_id, score }) => h("span", {}, h("code", {}, agent_id.slice(0, 8)), score === undefined ? null
+  : h("small", { class: "score number", title: "How well it fits: higher is better, within this search" }, `score ${score.toFixed(2)}`));
+
 export function agents() {
   return new Listing({
     title: "Agents",
@@ -31,6 +48,7 @@ export function agents() {
       if (query) {
         return {
           path: "find", params: { query, tools }, rows: "agents", without: ["name_prefix", "statuses"],
+          how: howFound,
           note: "A search ranks the agents that are ALIVE; it does not go by the beginning of a name or by state.",
         };
       }
@@ -43,7 +61,7 @@ export function agents() {
       caption: "Agents", key: (a) => a.agent_id, open: true,
       empty: "No agent fits. Agents appear here as soon as they register.",
       columns: [
-        { title: "Agent", kind: "main", of: (a) => [h("span", { class: "name" }, given(a.card.name)), h("code", {}, a.agent_id.slice(0, 8)), h("span", { class: "about" }, given(a.card.description))] },
+        { title: "Agent", kind: "main", of: (a) => [h("span", { class: "name" }, given(a.card.name)), which(a), h("span", { class: "about" }, given(a.card.description))] },
         { title: "State", of: (a) => [state(a.status), a.reason ? h("small", {}, a.reason.replaceAll("_", " ")) : null] },
         { title: "Heartbeat", kind: "number", of: (a) => since(a.last_heartbeat_at) },
         { title: "Tools", of: (a) => chips(a.card.tools, a.tools_count) },
