@@ -7,9 +7,11 @@ than this SDK.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import Enum
+from typing import SupportsIndex, cast, overload
 
 
 class AgentStatus(str, Enum):  # noqa: UP042 - str() must name the class, as it always has
@@ -32,6 +34,19 @@ class TaskStatus(str, Enum):  # noqa: UP042
     DEAD = "DEAD"
     """Failed for good; `requeue_task` makes it PENDING again."""
     UNKNOWN = "UNKNOWN"
+
+
+class FindMode(str, Enum):  # noqa: UP042
+    """How the agents that `find` returns were put in order."""
+
+    UNRANKED = "UNRANKED"
+    """There was no query: in order of registration."""
+    LEXICAL = "LEXICAL"
+    """By the words that query and agent share: there is no model, or it did not answer in time."""
+    SEMANTIC = "SEMANTIC"
+    """By meaning; identifiers in the query are found by their letters."""
+    UNKNOWN = "UNKNOWN"
+    """Also where the daemon is of an earlier version, which does not say."""
 
 
 class PolicyEffect(str, Enum):  # noqa: UP042
@@ -83,6 +98,57 @@ class AgentInfo:
     reason: str = ""
     """Why the agent is DEAD: "deregistered", "timed_out" or "superseded"; empty before."""
     ttl_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAgent(AgentInfo):  # noqa: PLW1641 - there is no hash: cards hold lists
+    """An agent as `find` returns it. It equals the same `AgentInfo`, whatever its score."""
+
+    score: float = 0.0
+    """How well it fits the query: higher is better, 0 if nothing of the query does. Comparable
+    within one answer only. 0 from daemons of earlier versions."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AgentInfo):
+            return NotImplemented
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(AgentInfo))
+
+
+class FoundAgents(list[AgentInfo]):
+    """The answer of `find`: a list of `FoundAgent`, best first, that also says how they were found.
+
+    A slice of it says so too.
+    """
+
+    def __init__(
+        self,
+        agents: Iterable[FoundAgent] = (),
+        mode: FindMode = FindMode.UNKNOWN,
+        pending: int = 0,
+    ) -> None:
+        super().__init__(agents)
+        self.mode = mode
+        """A `FindMode`: how they were put in order."""
+        self.pending = pending
+        """How many ALIVE agents that have the tools still wait for the vector that stands for their
+        meaning. Until then they are ranked by their words."""
+
+    # Its items are of the narrower type; to a type checker it still is the list that it always was.
+
+    def __iter__(self) -> Iterator[FoundAgent]:
+        return cast("Iterator[FoundAgent]", super().__iter__())
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> FoundAgent: ...
+
+    @overload
+    def __getitem__(self, index: slice, /) -> FoundAgents: ...
+
+    def __getitem__(self, index: SupportsIndex | slice, /) -> FoundAgent | FoundAgents:
+        if isinstance(index, slice):
+            picked = (self[i] for i in range(*index.indices(len(self))))
+            return FoundAgents(picked, self.mode, self.pending)
+        return cast("FoundAgent", super().__getitem__(index))
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def _page_of(name: str, thing: Any) -> str:
     if isinstance(thing, type) and issubclass(thing, BaseException):
         return "errors.md"
     if isinstance(thing, type) and (
-        issubclass(thing, enum.Enum) or dataclasses.is_dataclass(thing)
+        issubclass(thing, enum.Enum | list) or dataclasses.is_dataclass(thing)
     ):
         return "types.md"
     return "client.md" if name.endswith(CLIENT) else "handles.md"
@@ -170,6 +170,8 @@ def _describe(name: str, thing: Any, counterpart: Any) -> Iterator[str]:
         yield _doc(thing)
         yield from _enum_values(thing)
     elif dataclasses.is_dataclass(thing):
+        if dataclasses.is_dataclass(thing.__base__):
+            yield f"*{_bases(thing)}, with its fields*\n"
         yield _doc(thing)
         yield from _fields(thing)
     else:
@@ -246,7 +248,8 @@ def _async_note(function: Callable[..., Any], other: Any) -> str:
 def _fields(thing: type) -> Iterator[str]:
     docs = _documented_attributes(thing)
     lines = ["| field | type | |", "|---|---|---|"]
-    for field in dataclasses.fields(thing):
+    own = inspect.get_annotations(thing)
+    for field in (field for field in dataclasses.fields(thing) if field.name in own):
         kind = _annotation(field.type).replace("|", "\\|")
         lines.append(f"| `{field.name}` | `{kind}` | {docs.get(field.name, '')} |")
     yield "\n".join(lines) + "\n"

@@ -12,14 +12,15 @@ from agentkeeper.cli import variables
 from agentkeeper.cli.connection import AGENT_IDS, with_client
 from agentkeeper.cli.ending import for_each
 from agentkeeper.cli.exits import Code
-from agentkeeper.cli.output import Column, Output, ago, with_output
+from agentkeeper.cli.output import Column, Output, ago, complain, with_output
 from agentkeeper.cli.parameters import LIMIT, TTL_S, Word
 from agentkeeper.cli.running import grace_option, require_executable, run_while_held
 from agentkeeper.core import limits
+from agentkeeper.types import FindMode
 
 if TYPE_CHECKING:
     from agentkeeper import AgentKeeperClient
-    from agentkeeper.types import AgentInfo
+    from agentkeeper.types import FoundAgents
 
 STATUSES = ("ALIVE", "UNREACHABLE", "DEAD")
 CONFLICTS = ("coexist", "replace", "reject")
@@ -33,6 +34,14 @@ COLUMNS = (
     Column("TOOLS", lambda agent: agent.card.tools),
     Column("VERSION", lambda agent: agent.card.version),
 )
+SCORE = Column("SCORE", lambda agent: f"{agent.score:.2f}", right=True)
+
+FOUND = {
+    FindMode.UNRANKED: "In order of registration: there was no query.",
+    FindMode.LEXICAL: "Ranked by words: the replica has no model, or it did not answer in time.",
+    FindMode.SEMANTIC: "Ranked by meaning.",
+}
+"""The dashboard says it in the same words (server/http/static/sections.js)."""
 
 
 @click.group()
@@ -94,12 +103,16 @@ def find(
 ) -> None:
     """Find ALIVE agents by what they say they can do, best first.
 
-    The words of QUERY rank and never filter; --tool filters. Exits with 1 if there is none.
+    QUERY says in plain words what the agent is to do, or names it. It ranks and never filters;
+    --tool filters. How they were ranked is told beside the output. Exits with 1 if there is none.
     """
-    found: list[AgentInfo] = client.find(" ".join(query), list(tools) or None, limit)
-    show.rows(found, COLUMNS)
+    found = client.find(" ".join(query), list(tools) or None, limit)
+    scored = found.mode in {FindMode.LEXICAL, FindMode.SEMANTIC}
+    show.rows(found, (*COLUMNS[:2], SCORE, *COLUMNS[2:]) if scored else COLUMNS)
     if not found:
         sys.exit(Code.NO)
+    if how := how_found(found):
+        complain(how)
 
 
 @agent.command("register")
@@ -192,6 +205,17 @@ def deregister(client: AgentKeeperClient, show: Output, agent_ids: Sequence[str]
         return agent_id
 
     for_each(agent_ids, end, lambda done: _show_ids(show, "deregistered", done))
+
+
+def how_found(found: FoundAgents) -> str:
+    """Say how agents were found, and how many of them could not be by meaning yet."""
+    how = FOUND.get(found.mode, "")
+    if not found.pending or found.mode is FindMode.UNRANKED:
+        return how
+    if found.pending == 1:
+        return f"{how} 1 agent still waits for its vector, and is ranked by its words."
+    waiting = f"{found.pending:,} agents still wait for their vectors"
+    return f"{how} {waiting}, and are ranked by their words."
 
 
 def _show_ids(show: Output, what: str, agent_ids: Sequence[str]) -> None:

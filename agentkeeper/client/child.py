@@ -18,6 +18,8 @@ GUARD = Path(__file__).with_name("_guard.py")
 LOG_TAIL_BYTES = 4_000
 KILL_TIMEOUT_S = 10.0
 SETTINGS_PREFIX = "AGENTKEEPER_"
+MODEL = "AGENTKEEPER_MODEL"
+"""A setting that is the same for all daemons here: which model this machine has, or is to use."""
 
 _Job = tuple[Callable[[], "subprocess.Popen[bytes]"], "concurrent.futures.Future[Any]"]
 
@@ -38,11 +40,13 @@ class Child:
     ) -> None:
         """Start `command`. Raises OSError.
 
-        `env` is added to the present environment, without the settings of a daemon in that.
+        `env` is added to the present environment, without the settings of a daemon in that but
+        which model to use.
         """
         self.command = list(command)
         self.log_path = log_path
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS_PREFIX)}
+        present = os.environ.items()
+        inherited = {k: v for k, v in present if k == MODEL or not k.startswith(SETTINGS_PREFIX)}
         full_env = {**inherited, **(env or {})}
 
         def start() -> subprocess.Popen[bytes]:

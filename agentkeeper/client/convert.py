@@ -20,6 +20,9 @@ from agentkeeper.types import (
     ElectionState,
     EventPayload,
     Explanation,
+    FindMode,
+    FoundAgent,
+    FoundAgents,
     Lease,
     LeaseInfo,
     Policy,
@@ -46,6 +49,11 @@ _AGENT_STATUS: Mapping[pb.AgentStatus, AgentStatus] = {
     pb.AGENT_STATUS_ALIVE: AgentStatus.ALIVE,
     pb.AGENT_STATUS_UNREACHABLE: AgentStatus.UNREACHABLE,
     pb.AGENT_STATUS_DEAD: AgentStatus.DEAD,
+}
+_FIND_MODE: Mapping[pb.FindMode, FindMode] = {
+    pb.FIND_MODE_UNRANKED: FindMode.UNRANKED,
+    pb.FIND_MODE_LEXICAL: FindMode.LEXICAL,
+    pb.FIND_MODE_SEMANTIC: FindMode.SEMANTIC,
 }
 _TASK_STATUS: Mapping[pb.TaskStatus, TaskStatus] = {
     pb.TASK_STATUS_PENDING: TaskStatus.PENDING,
@@ -93,6 +101,19 @@ def agent_from(message: pb.AgentInfo) -> AgentInfo:
         reason=message.reason,
         ttl_seconds=message.ttl_seconds,
     )
+
+
+def found_from(message: pb.FindResponse) -> FoundAgents:
+    """Convert what was found. Daemons of earlier versions tell neither scores nor mode."""
+    agents = [agent_from(agent) for agent in message.agents]
+    told = len(message.scores) == len(agents)
+    scores = message.scores if told else [0.0] * len(agents)
+    names = [field.name for field in dataclasses.fields(AgentInfo)]
+    found = (
+        FoundAgent(**{name: getattr(agent, name) for name in names}, score=score)
+        for agent, score in zip(agents, scores, strict=True)
+    )
+    return FoundAgents(found, _FIND_MODE.get(message.mode, FindMode.UNKNOWN), message.pending)
 
 
 def agent_status_to(status: AgentStatus | str) -> pb.AgentStatus:

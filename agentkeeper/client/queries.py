@@ -19,6 +19,7 @@ from agentkeeper.types import (
     CheckResult,
     Election,
     Explanation,
+    FoundAgents,
     LeaseInfo,
     Policy,
     Summary,
@@ -61,11 +62,11 @@ class Queries:
 
     async def find(
         self, query: str, tools: Sequence[str] | None, limit: int, timeout_s: float
-    ) -> list[AgentInfo]:
+    ) -> FoundAgents:
         """Return ALIVE agents, best first."""
         request = pb.FindRequest(query=query, tools=tools or (), limit=limit)
         answer = await self._caller.call(methods.FIND, request, timeout_s)
-        return [convert.agent_from(agent) for agent in answer.agents]
+        return convert.found_from(answer)
 
     # ------------------------------------------------------------ leases
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Page, Route, expect
 
+from agentkeeper.cli.agents import FOUND, how_found
 from agentkeeper.client import AgentKeeperClient
 from agentkeeper.launcher import LocalCluster
+from agentkeeper.types import FindMode, FoundAgents
 
 Name = Callable[[str], str]
 Opener = Callable[..., Page]
@@ -85,8 +88,54 @@ def test_agents_are_found_by_what_they_do(
         expect(page.locator("tbody tr")).to_have_count(2)
         page.get_by_label("Search by meaning or name").fill("lighthouse watercolour")
         expect(page.locator("tbody tr").first).to_contain_text(name("a"))
+        expect(page.locator(".how")).to_have_text(FOUND[FindMode.LEXICAL])
         page.get_by_label("Search by meaning or name").fill("company books")
         expect(page.locator("tbody tr").first).to_contain_text(name("b"))
+        first = client.find("company books", [tool])[0]
+        expect(page.locator("tbody tr").first).to_contain_text(f"score {first.score:.2f}")
+        page.get_by_label("Search by meaning or name").fill("")
+        expect(page.locator("tbody tr").first).to_contain_text(name("a"))
+        expect(page.locator(".score")).to_have_count(0)
+        expect(page.locator(".how")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("mode", "pending"),
+    [("SEMANTIC", 0), ("SEMANTIC", 1), ("SEMANTIC", 1_234), ("LEXICAL", 7), ("UNSPECIFIED", 0)],
+)
+def test_a_search_says_how_it_found_in_the_words_of_the_command_line(
+    cluster: LocalCluster,
+    client: AgentKeeperClient,
+    dashboard: Opener,
+    name: Name,
+    *,
+    mode: str,
+    pending: int,
+) -> None:
+    """Whatever the replica's own model can do: what it says is made by hand."""
+    told = mode != "UNSPECIFIED"
+
+    def answered(route: Route) -> None:
+        response = route.fetch()
+        scores = [0.6789 - i / 10 for i in range(len(response.json()["agents"]))] if told else []
+        said = {"mode": mode, "pending": pending, "scores": scores}
+        route.fulfill(response=response, json={**response.json(), **said})
+
+    tool = name("tool")
+    with client.register(name("a"), "Paints", "1", [tool]), client.register(name("b"), "", "1"):
+        page = dashboard(cluster.leader(), f"agents?tools={tool}")
+        page.route("**/api/find?*", answered)
+        page.get_by_label("Search by meaning or name").fill("somebody who paints")
+        known = FindMode(mode) if told else FindMode.UNKNOWN
+        words = how_found(FoundAgents([], known, pending))
+        if told:
+            expect(page.locator(".how")).to_have_text(words)
+            expect(page.locator("tbody tr")).to_contain_text("score 0.68")
+        else:
+            expect(page.locator(".note")).to_contain_text("A search ranks")
+            expect(page.locator("tbody tr")).to_contain_text(name("a"))
+            expect(page.locator(".how")).to_be_hidden()
+            expect(page.locator(".score")).to_have_count(0)
 
 
 def test_leases_with_holder_token_and_time_left(

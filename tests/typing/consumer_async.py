@@ -24,6 +24,9 @@ from agentkeeper import (
     Election,
     ElectionState,
     Explanation,
+    FindMode,
+    FoundAgent,
+    FoundAgents,
     InvalidArgument,
     LeaderMoved,
     LeadershipLost,
@@ -91,6 +94,11 @@ async def registry(client: AsyncAgentKeeperClient) -> AsyncAgentHandle:
     info: AgentInfo = await client.get_agent(agent.agent_id, timeout=1)
     found: list[AgentInfo] = await client.find("browse", tools=("browser",), limit=3)
     print(info.card.metadata.items(), [each.status.value for each in found])
+    ranked: FoundAgents = await client.find("somebody who can browse")
+    print(ranked.mode is FindMode.SEMANTIC, ranked.pending + 1, [a.score + 1 for a in ranked[:3]])
+    if ranked:
+        best: FoundAgent = ranked[0]
+        print(best.score + 1)
     async with client.register("other", "", "1") as other:
         signal: AsyncLossSignal = other.lost
         print(bool(signal), signal.is_set(), await signal.wait(timeout=1.0))

@@ -18,6 +18,9 @@ from agentkeeper import (
     ElectionState,
     EventStream,
     Explanation,
+    FindMode,
+    FoundAgent,
+    FoundAgents,
     InvalidArgument,
     LeaderMoved,
     Leadership,
@@ -91,6 +94,11 @@ def registry(client: AgentKeeperClient) -> AgentHandle:
     info: AgentInfo = client.get_agent(agent.agent_id, timeout=1)
     found: list[AgentInfo] = client.find("browse", tools=("browser",), limit=3)
     print(info.card.metadata.items(), [each.status.value for each in found])
+    ranked: FoundAgents = client.find("somebody who can browse")
+    print(ranked.mode is FindMode.SEMANTIC, ranked.pending + 1, [a.score + 1 for a in ranked[:3]])
+    if ranked:
+        best: FoundAgent = ranked[0]
+        print(best.score + 1)
     with client.register("other", "", "1") as other:
         signal: LossSignal = other.lost
         print(bool(signal), signal.is_set(), signal.wait(timeout=1.0))

@@ -14,6 +14,7 @@ from agentkeeper.types import (
     AgentInfo,
     CheckResult,
     ElectionState,
+    FoundAgents,
     Policy,
     PolicyEffect,
     Task,
@@ -36,10 +37,12 @@ class Operations(Face):
         limit: int = 10,
         *,
         timeout: float | None = None,
-    ) -> list[AgentInfo]:
+    ) -> FoundAgents:
         """Return up to `limit` ALIVE agents that have all of `tools`, best match first.
 
-        The query ranks and never filters: agents that match nothing come last.
+        The query says in plain words what the agent is to do, or names it; it ranks and never
+        filters: agents that match nothing come last. Without one they come in order of
+        registration. The list says in `mode` how it was ranked, and each agent its `score`.
         """
         return run(self._runner, self._core.queries.find(query, tools, limit, self._limit(timeout)))
 

@@ -212,13 +212,14 @@ def test_a_fork_does_not_stop_the_daemon_of_its_parent(binary):
     assert not daemon._files.exists()
 
 
-def test_a_child_does_not_inherit_settings_of_a_daemon(tmp_path, monkeypatch):
+def test_a_child_does_not_inherit_settings_of_a_daemon_but_the_model(tmp_path, monkeypatch):
     monkeypatch.setenv("AGENTKEEPER_DATA_DIR", "/elsewhere")
     monkeypatch.setenv("AGENTKEEPER_ADDR", "elsewhere:1")
-    command = ["sh", "-c", "echo [$AGENTKEEPER_DATA_DIR] [$AGENTKEEPER_ADDR]"]
+    monkeypatch.setenv("AGENTKEEPER_MODEL", "/models/mini")
+    command = ["sh", "-c", "echo [$AGENTKEEPER_DATA_DIR] [$AGENTKEEPER_ADDR] $AGENTKEEPER_MODEL"]
     child = Child(command, tmp_path / "log", env={"AGENTKEEPER_ADDR": "here:1"})
     assert child.wait(10) == 0
-    assert child.log_tail() == "[] [here:1]"
+    assert child.log_tail() == "[] [here:1] /models/mini"
 
 
 def test_the_environment_of_a_child(tmp_path):
