@@ -30,8 +30,6 @@ from agentkeeper.server.errors import unavailable
 log = structlog.get_logger(__name__)
 
 SLICE_S: Final = 0.003
-MEANING_S: Final = 0.25
-"""How long a search waits for vectors."""
 INLINE_ROWS: Final = 5_000
 """A search that looks at more vectors than these, about 1 ms, does so beside the event loop."""
 
@@ -70,6 +68,11 @@ class AgentIndex:
         self._done = 0
         self._progress = asyncio.Event()
         self._working = False
+
+    def warm_up(self) -> None:
+        """Have the embedder ready by the time that there is something to embed."""
+        if self.embedding is not None:
+            self.embedding.wake()
 
     def observe(self, event: Event) -> None:
         """Take in what an event says of an agent."""
@@ -111,9 +114,7 @@ class AgentIndex:
         await self.settled(deadline_s)
         vector = None
         if query and self.embedding is not None:
-            now_s = asyncio.get_running_loop().time()
-            until_s = now_s + min(MEANING_S, (deadline_s - now_s) / 2)
-            vector = await self.embedding.query(query, tools, until_s)
+            vector = await self.embedding.query(query, tools, deadline_s)
         mode = FindMode.LEXICAL if query else FindMode.UNRANKED
         if vector is None:
             ranked = self.rank(query, fits, limit, tools)

@@ -26,6 +26,10 @@ QUERIES_AT_ONCE: Final = 32
 """Queries with the embedder at once. With the youngest agents they must fit its urgent queue."""
 KEPT_QUERIES: Final = 512
 RETRY_S: Final = 0.5
+MEANING_S: Final = 1.0
+"""How long a search waits for vectors, or half the time that its caller has left."""
+BY_WORDS_S: Final = 2.0
+"""After one search has waited so long in vain, the others go by words at once for a while."""
 EMBEDDING_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
 
@@ -77,6 +81,7 @@ class Embedding:
         self._feeding: asyncio.Task[None] | None = None
         self._one_of_few = asyncio.Semaphore(QUERIES_AT_ONCE)
         self._alone = asyncio.Lock()
+        self._by_words_until_s = 0.0
         self._queries: OrderedDict[str, bytes] = OrderedDict()
         """Vectors by what is wanted, those asked for last at the end."""
 
@@ -100,20 +105,24 @@ class Embedding:
         if self._started:
             await self.embedder.stop()
 
-    async def query(self, query: str, tools: frozenset[str], until_s: float) -> bytes | None:
-        """The query's vector; None if there is none by `until_s`, on the loop's clock.
+    async def query(self, query: str, tools: frozenset[str], deadline_s: float) -> bytes | None:
+        """The query's vector; None if it takes too long for a caller who waits until `deadline_s`.
 
         The youngest agents with the tools get theirs in the same time, if they have none yet.
         """
         self.wake()
         text = wanted(query)
-        if self.ready and (text not in self._queries or any(self._search.waiting(tools))):
-            loop = asyncio.get_running_loop()
-            began_s = loop.time()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(until_s):
+        began_s = asyncio.get_running_loop().time()
+        wanting = text not in self._queries or any(self._search.waiting(tools))
+        if self.ready and wanting and began_s >= self._by_words_until_s:
+            patience_s = min(MEANING_S, (deadline_s - began_s) / 2)
+            try:
+                async with asyncio.timeout(patience_s):
                     await asyncio.gather(self._embed_query(text), self._embed_youngest(tools))
-                self.wait_s.add(loop.time() - began_s)
+                self.wait_s.add(asyncio.get_running_loop().time() - began_s)
+            except TimeoutError:
+                if patience_s == MEANING_S and text not in self._queries:
+                    self._by_words_until_s = began_s + patience_s + BY_WORDS_S
         if text in self._queries:
             self._queries.move_to_end(text)
         return self._queries.get(text)

@@ -148,6 +148,7 @@ class Node:
                 return
         await self._rpc.start(str(settings.addr))
         self._stack.replica.spawn(self._announce())
+        self._stack.replica.index.warm_up()
         _tame_garbage_collection()
         log.info(
             "serving",

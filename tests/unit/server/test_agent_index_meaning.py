@@ -68,7 +68,8 @@ async def world() -> World:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_index, "MEANING_S", 0.01)
+    monkeypatch.setattr(embedding, "MEANING_S", 0.01)
+    monkeypatch.setattr(embedding, "BY_WORDS_S", 0.0)
     monkeypatch.setattr(embedding, "RETRY_S", 0.001)
 
 
@@ -154,12 +155,29 @@ async def test_without_an_answer_in_time_words_decide(world: World) -> None:
 async def test_a_deadline_that_is_nearer_leaves_time_for_words(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_index, "MEANING_S", FAR_S)
+    monkeypatch.setattr(embedding, "MEANING_S", FAR_S)
     await world.find("start it")
     world.embedder.turn("ready")
     world.embedder.lanes[True].clear()
     async with asyncio.timeout(FAR_S / 2):
         assert (await world.find("truck", seconds=0.02)).mode is LEXICAL
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("seconds", [FAR_S, 0.01])
+async def test_one_waits_in_vain_for_all_unless_it_is_in_a_hurry(
+    world: World, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(embedding, "BY_WORDS_S", FAR_S)
+    await world.find("start it")
+    world.embedder.turn("ready")
+    for lane in world.embedder.lanes.values():
+        lane.clear()
+    assert (await world.find("truck", seconds=seconds)).mode is LEXICAL
+    for lane in world.embedder.lanes.values():
+        lane.set()
+    others = LEXICAL if seconds == FAR_S else SEMANTIC
+    assert (await world.find("lorry")).mode is others
 
 
 @pytest.mark.usefixtures("impatient")
