@@ -59,7 +59,7 @@ class Callers:
             count += 1
             try:
                 if agent is None:
-                    agent = client.register(name, "Calls", "1", tools=[name], ttl=600).agent_id
+                    agent = client.register(name, "Calls", "1", tools=[name], ttl=3_600).agent_id
                     self.calls["register"] += 1
                 self._cycle(client, agent, name, count)
             except errors.AgentKeeperError as error:

@@ -81,22 +81,29 @@ class Shell:
 
     def __call__(self, *args: str, code: int = 0, text: str = "", **env: str) -> str:
         """Run to the end, expect an exit code, and return what was printed, errors included."""
+        return self._run(args, code, subprocess.STDOUT, input=text, env=env)
+
+    def data(self, *args: str, code: int = 0, **keywords: str) -> Any:
+        """Run with JSON output and return it; what is told beside it is passed over."""
+        text = keywords.pop("text", "")
+        arguments = (*args, "-o", "json")
+        return json.loads(self._run(arguments, code, subprocess.DEVNULL, input=text, env=keywords))
+
+    def _run(
+        self, args: tuple[str, ...], code: int, stderr: int, *, input: str, env: dict[str, str]
+    ) -> str:
         done = subprocess.run(
             [PROGRAM, *args],
             env={**os.environ, **self.env, **env},
-            input=text,
+            input=input,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             text=True,
             timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == code, f"{args}: {done.returncode}: {done.stdout}"
         return done.stdout
-
-    def data(self, *args: str, code: int = 0, **keywords: str) -> Any:
-        """Run with JSON output and return it."""
-        return json.loads(self(*args, "-o", "json", code=code, **keywords))
 
     def start(self, *args: str, **keywords: Any) -> Run:
         """Begin a run."""

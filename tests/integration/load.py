@@ -37,7 +37,7 @@ class Load:
             client_at(cluster, first) if i < 2 else cluster.client() for i in range(writers)
         ]
         self._agents = [
-            client.register(f"writer-{self.mark}", "Writes", "1", ttl=600).agent_id
+            client.register(f"writer-{self.mark}", "Writes", "1", ttl=3_600).agent_id
             for client in self._clients
         ]
         works = [self._create_tasks, self._use_leases]

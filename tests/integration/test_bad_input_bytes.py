@@ -166,14 +166,15 @@ def test_a_path_that_is_not_utf8_does_not_end_the_server(tmp_path: Path) -> None
             )
 
 
-def test_a_message_shorter_than_it_says(daemon: Daemon) -> None:
+def test_messages_that_are_not_what_they_say(daemon: Daemon) -> None:
     whole = call(REGISTER, body=A_CARD)
     claims_more = whole.replace(b"\0\0\0\0\x05" + A_CARD, b"\0\x7f\xff\xff\xff" + A_CARD)
-    compressed = whole.replace(b"\0\0\0\0\x05" + A_CARD, b"\x01\0\0\0\x05" + A_CARD)
+    zipped = call(REGISTER, (b"grpc-encoding", b"gzip"), body=A_CARD)
+    compressed = zipped.replace(b"\0\0\0\0\x05" + A_CARD, b"\x01\0\0\0\x05" + A_CARD)
     with daemon.unchanged() as attempts:
         for _ in attempts:
             for data in (claims_more, compressed):
-                assert data != whole
+                assert data not in (whole, zipped)
                 exchange(daemon.port, PREFACE + SETTINGS + data)
 
 

@@ -46,8 +46,9 @@ class Builds:
 
     def __init__(self, cluster, earlier):
         self._present = {name: node.command for name, node in cluster.nodes.items()}
-        # Else the folder in which the tests run would come first.
-        self._earlier = ["env", "PYTHONSAFEPATH=1", f"PYTHONPATH={earlier}"]
+        # Else the folder in which the tests run would come first. It knows of no model yet.
+        clean = ["env", "--unset=AGENTKEEPER_MODEL", "PYTHONSAFEPATH=1"]
+        self._earlier = [*clean, f"PYTHONPATH={earlier}"]
 
     def put_back(self, node):
         node.command = [*self._earlier, *self._present[node.name]]

@@ -167,7 +167,7 @@ class Wire:
 
     # What tests do all the time, in short.
 
-    def register(self, name: str, *tools: str, ttl: int = 600) -> str:
+    def register(self, name: str, *tools: str, ttl: int = 3_600) -> str:
         card = pb.AgentCard(name=name, description="For tests", version="1", tools=tools)
         request = pb.RegisterRequest(card=card, ttl_seconds=ttl)
         return self.call(methods.REGISTER, request).agent_id
