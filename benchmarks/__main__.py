@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 from rich.console import Console
@@ -13,8 +13,8 @@ from benchmarks import cycles, engine, failover, many_agents, registry, restart,
 from benchmarks.figures import Row
 
 PARTS = ("cycles", "engine", "failover", "registry", "agents", "restart")
-ASKED_FOR = ("dashboard", "steadiness")
-"""Parts that are left out by default: one needs a browser, the other takes long."""
+ASKED_FOR = ("dashboard", "search", "steadiness")
+"""Parts that are left out by default: they need a browser, or a model, or take long."""
 
 
 @click.command()
@@ -24,12 +24,15 @@ ASKED_FOR = ("dashboard", "steadiness")
 @click.option("--callers", default="1,16,64,256", show_default=True, help="Loads, with commas.")
 @click.option("--failovers", default=20, show_default=True)
 @click.option("--agents", default=10_000, show_default=True)
+@click.option(
+    "--sizes", default="1000,10000,100000", show_default=True, help="Numbers of agents, for search."
+)
 @click.option("--minutes", default=10.0, show_default=True, help="Of full load, for steadiness.")
 @click.option(
     "--only",
     multiple=True,
     type=click.Choice(PARTS + ASKED_FOR),
-    help=f"Parts; by default all but {' and '.join(ASKED_FOR)}.",
+    help=f"Parts; by default all but {', '.join(ASKED_FOR)}.",
 )
 @click.option("--quick", is_flag=True, help="Small numbers all over: shows that it works.")
 def main(
@@ -40,6 +43,7 @@ def main(
     callers: str,
     failovers: int,
     agents: int,
+    sizes: str,
     minutes: float,
     only: tuple[str, ...],
     quick: bool,
@@ -47,6 +51,7 @@ def main(
     """Print the figures that docs/benchmarks.md explains."""
     if quick:
         seconds, rounds, callers, failovers, agents, minutes = 0.3, 1, "1,64", 2, 500, 0.2
+        sizes = "200,1000"
     parts = only or PARTS
     began = time.monotonic()
     console = Console(width=100)
@@ -65,6 +70,7 @@ def main(
         "agents": lambda: many_agents.measure(replicas, agents),
         "restart": lambda: restart.measure(10 * agents, 10 * agents),
         "dashboard": lambda: _dashboard(agents),
+        "search": lambda: _search(agents, [int(size) for size in sizes.split(",")]),
         "steadiness": lambda: steadiness.measure(replicas, minutes),
     }
     rows = [row for part, measure in measures.items() if part in parts for row in measure()]
@@ -80,6 +86,12 @@ def _dashboard(agents: int) -> list[Row]:
     from benchmarks import dashboard  # noqa: PLC0415  # the only part that needs a browser
 
     return dashboard.measure(agents)
+
+
+def _search(agents: int, sizes: Sequence[int]) -> list[Row]:
+    from benchmarks import search  # noqa: PLC0415  # the only part that needs a model's libraries
+
+    return search.measure(agents, sizes)
 
 
 if __name__ == "__main__":

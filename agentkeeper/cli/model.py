@@ -182,7 +182,7 @@ def _none(tried: tuple[str, ...]) -> str:
 def _described(files: ModelFiles) -> dict[str, Any]:
     from agentkeeper.search.model.record import read_record  # noqa: PLC0415  # seldom needed
 
-    exported = read_record(files.directory).get("export", {})
+    exported = read_record(files.directory).get("export")
     fields = {
         "directory": str(files.directory),
         "source": files.source,
@@ -191,7 +191,8 @@ def _described(files: ModelFiles) -> dict[str, Any]:
         "size_bytes": files.weights.stat().st_size,
     }
     if files.runtime == "onnxruntime":
-        fields["mean_agreement"] = exported.get("mean_agreement")
+        told = exported if isinstance(exported, dict) else {}
+        fields["mean_agreement"] = told.get("mean_agreement")
     return fields
 
 

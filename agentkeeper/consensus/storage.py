@@ -35,6 +35,8 @@ _FORMAT = 1
 _FORMER_LOG = "log"
 _OF_OTHERS = ("lost+found", "model", "search")
 """What a new file system has in it, and the folders of search, which say nothing of the log."""
+_UNFINISHED_MODEL = ".model-"
+"""How the names begin of what an installation of a model leaves that was killed."""
 
 
 class DataFolder:
@@ -61,7 +63,11 @@ class DataFolder:
         self.disk.sync()
 
     def _contents(self) -> list[str]:
-        return [name for name in self.disk.names() if name not in (_LOCK, *_OF_OTHERS)]
+        return [
+            name
+            for name in self.disk.names()
+            if name not in (_LOCK, *_OF_OTHERS) and not name.startswith(_UNFINISHED_MODEL)
+        ]
 
     def close(self) -> None:
         """Release the folder."""

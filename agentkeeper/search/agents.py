@@ -7,11 +7,12 @@ Scores compare within one answer. Their fraction, 0 to 1, is how well an agent f
 query and agent, more if words of the query are in its names; without a query's vector, the share
 of the query's words that it has. To that is added what an identifier in the query says: 5 for its
 id, 3 for its name, 2 for each of its tools and capabilities, 1 for the beginning of one of these.
+Agents that point away from the query have score 0, and come by how little they do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -20,8 +21,8 @@ from pyroaring import BitMap
 
 from agentkeeper.search.blend import by_meaning, by_words
 from agentkeeper.search.document import Document
-from agentkeeper.search.lexical import MAX_CONTENDERS, MAX_NAMED, LexicalIndex
-from agentkeeper.search.passage import passage
+from agentkeeper.search.lexical import MAX_CONTENDERS, LexicalIndex, whole_names
+from agentkeeper.search.passage import passage, spelled
 from agentkeeper.search.rows import AgentRows
 
 if TYPE_CHECKING:
@@ -29,8 +30,14 @@ if TYPE_CHECKING:
 
 SPARE = 8
 """Hits beyond the limit, for those that turn out not to fit any more."""
+MORE = 1_000
+"""Hits and agents beyond the limit that are looked at if too few fit; nobody looks further."""
+NAME_WEIGHT = 0.9
+"""What a cosine counts where nothing but a name was compared: names are near to many a query."""
 
 Ranked = list[tuple[str, float]]
+Found = list[tuple[str, float, float]]
+"""Agents, scores and cosines, which order those of the same score."""
 
 
 @dataclass(slots=True)
@@ -38,9 +45,13 @@ class Tier:
     """Agents that the query's identifiers speak for alike, to be ordered by meaning."""
 
     bonus: float
-    size: int
     plans: list[Plan]
     hits: list[Hits] = field(default_factory=list)
+
+    @property
+    def cut(self) -> bool:
+        """Whether there are more than those it finds."""
+        return any(plan.rows_scanned > plan.limit for plan in self.plans)
 
 
 @dataclass(slots=True)
@@ -54,10 +65,12 @@ class Search:
     fits: Callable[[str], bool]
     index: VectorIndex | None
     """The vectors it is done with; without, it goes by words."""
-    hints: dict[str, float] = field(default_factory=dict)
-    count: int = 0
-    """How many of each tier are looked for."""
+    generation: int
+    """Of the rows that it knows."""
+    hints: Mapping[str, float] = field(default_factory=dict)
     tiers: list[Tier] = field(default_factory=list)
+    planned: BitMap = field(default_factory=BitMap)
+    """Whose vectors are looked at."""
 
     @property
     def rows_scanned(self) -> int:
@@ -65,9 +78,16 @@ class Search:
         return sum(plan.rows_scanned for tier in self.tiers for plan in tier.plans)
 
     def run(self) -> None:
-        """Compares the query with the agents' vectors."""
+        """Compares the query with the agents' vectors; with each tier's only once."""
         for tier in self.tiers:
-            tier.hits = [plan.run() for plan in tier.plans]
+            if not tier.hits:
+                tier.hits = [plan.run() for plan in tier.plans]
+
+    def begin_again(self, generation: int) -> None:
+        """Forgets whom it has looked at."""
+        self.generation = generation
+        self.tiers = []
+        self.planned = BitMap()
 
 
 class AgentSearch:
@@ -106,7 +126,11 @@ class AgentSearch:
                 self.drop(agent_id)
             self._lexical.put(document)
             self._documents[agent_id] = document
-        self._rows.put(agent_id, document.tools, alive)
+            if not passage(document):
+                self._given_up.add(agent_id)
+            self._rows.put(agent_id, document.tools, alive, whole_names(document))
+        else:
+            self._rows.set_alive(agent_id, alive)
 
     def set_alive(self, agent_id: str, alive: bool) -> None:
         """Says whether an agent may be found; an unknown one changes nothing."""
@@ -129,7 +153,7 @@ class AgentSearch:
 
         self.close()
         self._vectors = VectorIndex(self._rows, dimension)
-        self._given_up.clear()
+        self._given_up = {a for a in self._given_up if not self.passage(a)}
 
     def close(self) -> None:
         """Forgets all vectors, and ends what works on them."""
@@ -138,18 +162,26 @@ class AgentSearch:
             self._vectors = None
 
     def passage(self, agent_id: str) -> str:
-        """The text whose vector stands for the agent. KeyError if there is no such agent."""
+        """The text whose vector stands for the agent, empty for one that says nothing and waits for
+        none. KeyError if there is no such agent.
+        """
         return passage(self._documents[agent_id])
 
     def give(self, agent_id: str, vector: bytes) -> None:
         """Takes the vector of an agent's passage; see `VectorIndex.put`."""
-        if self._vectors is not None:
-            self._vectors.put(agent_id, vector)
+        document = self._documents.get(agent_id)
+        if self._vectors is not None and document is not None:
+            self._vectors.put(agent_id, vector, NAME_WEIGHT if _only_named(document) else 1.0)
 
     def give_up(self, agent_id: str) -> None:
-        """Waits no longer for an agent's vector: it is found by its words, for good."""
+        """Waits no longer for an agent's vector: it is found by its words until `take_up`."""
         if agent_id in self._documents:
             self._given_up.add(agent_id)
+
+    def take_up(self, agent_id: str) -> None:
+        """Waits again for the vector of an agent that was given up, if it is still there."""
+        if agent_id in self._documents and self.passage(agent_id):
+            self._given_up.discard(agent_id)
 
     def waiting(self, tools: Collection[str] = ()) -> Iterator[str]:
         """The ALIVE agents with all of the tools that wait for a vector, the youngest first.
@@ -192,80 +224,90 @@ class AgentSearch:
     ) -> Search:
         """`rank`'s first step; `Search.run` and `finish` follow."""
         index = None if not query or query_vector is None else self._vectors
-        search = Search(query, query_vector, frozenset(tools), limit, fits, index)
-        if index is not None:
-            search.hints = self._lexical.hinted(query)
-            self._plan(search, limit + SPARE)
+        generation = self._rows.generation
+        search = Search(query, query_vector, frozenset(tools), limit, fits, index, generation)
+        self._plan(search, self._rows.fitting(search.tools), limit + SPARE)
         return search
 
     def finish(self, search: Search) -> Ranked:
-        """`rank`'s last step, after `Search.run`."""
+        """`rank`'s last step, after `Search.run`. Finds those who fit by now."""
         fitting = self._rows.fitting(search.tools)
-        ranked: Ranked = []
-        if search.index is not None:
-            ranked = self._by_meaning(search, search.index)
+        found: Found = []
+        if search.index is not None and search.index is self._vectors:
+            found = self._by_meaning(search, search.index, fitting)
             lacking = search.index.lacking(fitting)
-            ranked += [(a, s // 1 + by_words(s % 1)) for a, s in self._by_words(search, lacking)]
+            words = self._by_words(search, lacking)
+            found += [(a, s // 1 + by_words(s % 1), 0.0) for a, s in words]
         elif search.query:
-            ranked = self._by_words(search, fitting)
-        ranked = [(a, score) for a, score in ranked if score > 0]
-        ranked.sort(key=lambda item: (-item[1], self._rows.row(item[0])))
-        return self._filled(ranked[: search.limit], search, fitting)
+            found = [(a, s, 0.0) for a, s in self._by_words(search, fitting)]
+        found.sort(key=lambda item: (-item[1], -item[2], self._rows.row(item[0])))
+        ranked = [(agent_id, score) for agent_id, score, _ in found[: search.limit]]
+        return self._filled(ranked, search, fitting)
 
     def _filled(self, ranked: Ranked, search: Search, fitting: BitMap) -> Ranked:
         """With the oldest of those that match nothing, up to the limit."""
         missing = search.limit - len(ranked)
         if missing > 0:
             taken = {agent_id for agent_id, _ in ranked}
-            agents = map(self._rows.agent, fitting)
+            agents = map(self._rows.agent, islice(fitting, search.limit + MORE))
             others = (a for a in agents if a is not None and a not in taken and search.fits(a))
             ranked += [(agent_id, 0.0) for agent_id in islice(others, missing)]
         return ranked
 
-    def _plan(self, search: Search, count: int) -> None:
-        """Sets out to find the `count` nearest of each tier, and all those with hints."""
+    def _plan(self, search: Search, fitting: BitMap, count: int) -> None:
+        """Sets out to find, of the fitting agents with vectors that it has not set out for yet, the
+        `count` nearest of each tier, and all those with hints.
+        """
         index, vector = search.index, search.query_vector
         if index is None or vector is None:
             return
-        search.count = count
+        fresh = fitting - index.lacking(fitting) - search.planned
+        if not fresh:
+            return
+        search.planned |= fresh
+        search.hints = self._lexical.hinted(search.query)
         hinted = self._rows_of(search.hints)
-        search.tiers = []
-        for bonus, members in self._tiers(search.query, self._rows.fitting(search.tools)):
+        for bonus, members in self._tiers(search.query, fresh):
             some, others = members & hinted, members - hinted
             plans = [index.plan(vector, some, len(some)), index.plan(vector, others, count)]
-            search.tiers.append(Tier(bonus, len(others), plans))
+            search.tiers.append(Tier(bonus, plans))
 
     def _tiers(self, query: str, fitting: BitMap) -> list[tuple[float, BitMap]]:
         """The fitting agents by what the query's identifiers say of them."""
         tiers = {0.0: fitting}
-        for clause in self._lexical.identified(query):
-            named = self._rows_of(islice(clause.posting, MAX_NAMED))
+        for terms, bound in self._lexical.named_terms(query):
+            named = BitMap.union(*map(self._rows.named, terms))
             divided: dict[float, BitMap] = {}
             for bonus, members in tiers.items():
                 for total, part in (
                     (bonus, members - named),
-                    (bonus + clause.bound, members & named),
+                    (bonus + bound, members & named),
                 ):
                     divided[total] = divided.get(total, BitMap()) | part
             tiers = {bonus: members for bonus, members in divided.items() if members}
         return list(tiers.items())
 
-    def _by_meaning(self, search: Search, index: VectorIndex) -> Ranked:
-        """Who has a vector. Looks again, further down, if too many of those found don't fit."""
-        while True:
-            ranked: Ranked = []
-            for tier in search.tiers:
-                found = chain.from_iterable(map(index.names, tier.hits))
-                ranked += [
-                    (a, tier.bonus + by_meaning(cosine, search.hints.get(a, 0.0)))
-                    for a, cosine in found
-                    if search.fits(a)
-                ]
-            cut = any(tier.size > search.count for tier in search.tiers)
-            if len(ranked) >= search.limit or not cut:
-                return ranked
-            self._plan(search, 8 * search.count)
+    def _by_meaning(self, search: Search, index: VectorIndex, fitting: BitMap) -> Found:
+        """Who has a vector by now. Looks again, further down, if too many don't fit."""
+        if search.generation != self._rows.generation:
+            search.begin_again(self._rows.generation)
+        self._plan(search, fitting, search.limit + SPARE)
+        search.run()
+        found = self._scored(search, index, fitting)
+        if len(found) < search.limit and any(tier.cut for tier in search.tiers):
+            search.begin_again(self._rows.generation)
+            self._plan(search, fitting, search.limit + MORE)
             search.run()
+            found = self._scored(search, index, fitting)
+        return found
+
+    def _scored(self, search: Search, index: VectorIndex, fitting: BitMap) -> Found:
+        return [
+            (agent_id, tier.bonus + by_meaning(cosine, search.hints.get(agent_id, 0.0)), cosine)
+            for tier in search.tiers
+            for agent_id, cosine in chain.from_iterable(map(index.names, tier.hits))
+            if self._within(agent_id, fitting) and search.fits(agent_id)
+        ]
 
     def _by_words(self, search: Search, rows: BitMap) -> Ranked:
         if not rows:
@@ -276,7 +318,7 @@ class AgentSearch:
 
         few = [self._rows.agent(r) for r in rows] if len(rows) <= MAX_CONTENDERS else []
         contenders = [agent_id for agent_id in few if agent_id is not None]
-        return self._lexical.rank(search.query, among, search.limit, contenders)
+        return self._lexical.rank(search.query, among, search.limit, contenders, self._rows.row)
 
     def _within(self, agent_id: str, rows: BitMap) -> bool:
         row = self._rows.row(agent_id)
@@ -289,3 +331,7 @@ class AgentSearch:
     def _lacking(self, tools: Collection[str]) -> BitMap:
         fitting = self._rows.fitting(tools)
         return fitting if self._vectors is None else self._vectors.lacking(fitting)
+
+
+def _only_named(document: Document) -> bool:
+    return passage(document) == spelled(document.name)

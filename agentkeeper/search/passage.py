@@ -6,6 +6,7 @@ embedded together with "I need an agent that can" is a quarter less likely to fi
 """
 
 import re
+from functools import lru_cache
 
 from agentkeeper.search.document import Document
 
@@ -19,25 +20,34 @@ FEW_WORDS = 8
 _SEPARATORS = re.compile(r"[_\W]+")
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
-_SOMEONE = (
-    r"(?:(?:an?|the|any|some|my|our|your)\s+)?(?:(?:good|right|best|suitable|ai|software)\s+){0,2}"
-    r"(?:agents?|bots?|assistants?|experts?|specialists?|helpers?|someone|somebody|anyone|anybody"
-    r"|person|people)\b"
+_AN = r"(?:(?:an?|the|any|some|my|our|your)\s+)"
+_KIND = (
+    r"(?:(?:good|right|best|suitable|ai|software)\s+){0,2}"
+    r"(?:agents?|bots?|assistants?|experts?|specialists?|helpers?|person|people)\b"
 )
+_WHOEVER = r"(?:someone|somebody|anyone|anybody)\b"
+_SOMEONE = rf"(?:{_AN}?{_KIND}|{_WHOEVER})"
 _TO = r"(?:can|could|will|would|is\s+able\s+to|are\s+able\s+to|knows?\s+how\s+to|is\s+good\s+at)"
 _THAT = (
     rf"(?:\s+(?:(?:that|who|which)(?:\s+{_TO}\b)?|{_TO}\b|able\s+to\b|capable\s+of\b|to\b|for\b"
-    r"|with\b))?"
+    r"|with\b))"
 )
+_END = r"(?=\s*(?:[,:;.!?]|$))"
+_SOMEONE_THAT = (
+    rf"(?:{_SOMEONE}(?:{_THAT}|{_END})"
+    rf"|(?:{_AN}{_KIND}|{_WHOEVER})(?=\s(?:on|in|of|at|about|from|\w+ing)\b))"
+)
+"""Not the "people" of "people analytics" or "people on the web", nor the "bot" of "a bot detector".
+"""
 _HELP = r"(?:\s*(?:please\s+)?(?:help|assist)(?:\s+(?:me|us))?(?:\s+(?:out|to|with|in))*\b)?"
 _WE = r"(?:i|we)(?:'m|'d|\s+am|'re|\s+are|\s+would)?(?:\s+(?:really|just|urgently|also))?"
 _SEEK = rf"(?:{_WE}\s+)?(?:need|want|require|like|seek(?:ing)?|(?:look|search)(?:ing)?\s+for)"
 _ASK = r"(?:please\s+)?(?:find|get|give|show|recommend|suggest)(?:\s+(?:me|us))?"
 _REQUEST = re.compile(
     r"\s*(?:"
-    r"(?:hi|hello|hey|please)\b"
+    r"(?:hi|hello|hey|please)\b(?!-)"
     rf"|(?:{_SEEK}|{_ASK}|is\s+there|are\s+there|do\s+(?:we|you)\s+have|which|what)"
-    rf"\s+{_SOMEONE}{_THAT}{_HELP}"
+    rf"\s+{_SOMEONE_THAT}{_HELP}"
     rf"|{_SOMEONE}\s+(?:(?:that|who|which)(?:\s+{_TO}\b)?|{_TO}\b|to\b){_HELP}"
     rf"|who\s+(?:here\s+)?{_TO}\b{_HELP}"
     r"|(?:can|could|would|will)\s+(?:you|someone|somebody|anyone|anybody)\b"
@@ -69,15 +79,17 @@ def spelled(name: str) -> str:
     return _HUMPS.sub(" ", _SEPARATORS.sub(" ", name)).strip()
 
 
+@lru_cache(maxsize=256)
 def wanted(query: str) -> str:
     """What a query asks for, without the words that only say that it asks.
 
     "I need an agent that can read receipts" is "read receipts". A query of nothing else stays.
+    White space comes out as single blanks.
     """
-    rest = query
+    whole = rest = " ".join(query.split())
     for _ in range(_MAX_REQUESTS):
         match = _REQUEST.match(rest)
         if match is None:
             break
         rest = rest[match.end() :]
-    return rest.strip() or query
+    return rest.strip() or whole

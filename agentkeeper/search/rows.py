@@ -1,4 +1,4 @@
-"""Agents as row numbers, and who has which tools as sets of them.
+"""Agents as row numbers, and who has which tools and names as sets of them.
 
 Rows are given in the order in which agents come and never again to another agent, so going through
 a set meets the oldest agents first, and what two sets share costs microseconds. The sets are
@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from pyroaring import BitMap
+
+Sets = dict[str, BitMap]
 
 MIN_GONE = 4096
 """How many rows must be without agent before `compact` does anything."""
@@ -26,13 +28,18 @@ class RowFollower(Protocol):
 
 
 class AgentRows:
-    """Which agents there are, in order of registration; who is ALIVE, and who has which tools."""
+    """Which agents there are, in order of registration; who is ALIVE, and who has what.
+
+    Tools filter; names, of any kind, only tell who has them.
+    """
 
     def __init__(self) -> None:
         self._row_of: dict[str, int] = {}  # in order of rows
         self._agents: list[str | None] = []
         self._tools_of: dict[str, tuple[str, ...]] = {}
-        self._having: dict[str, BitMap] = {}
+        self._names_of: dict[str, tuple[str, ...]] = {}
+        self._having: Sets = {}
+        self._named: Sets = {}
         self._alive = BitMap()
         self._followers: list[RowFollower] = []
         self.generation = 0
@@ -57,17 +64,22 @@ class AgentRows:
         """Tells `follower` nothing more; one that does not follow changes nothing."""
         self._followers = [other for other in self._followers if other is not follower]
 
-    def put(self, agent_id: str, tools: Iterable[str], alive: bool) -> None:
-        """Adds an agent in a new row; one that is there keeps its row and gets these tools."""
+    def put(
+        self, agent_id: str, tools: Iterable[str], alive: bool, names: Iterable[str] = ()
+    ) -> None:
+        """Adds an agent in a new row; one that is there keeps its row and gets these tools and
+        names.
+        """
         row = self._row_of.get(agent_id)
         if row is None:
             row = self._row_of[agent_id] = len(self._agents)
             self._agents.append(agent_id)
         else:
-            self._take_tools(agent_id, row)
+            self._take(agent_id, row)
         self._tools_of[agent_id] = tuple(tools)
-        for tool in self._tools_of[agent_id]:
-            self._having.setdefault(tool, BitMap()).add(row)
+        self._names_of[agent_id] = tuple(names)
+        _add(self._having, self._tools_of[agent_id], row)
+        _add(self._named, self._names_of[agent_id], row)
         self.set_alive(agent_id, alive)
 
     def set_alive(self, agent_id: str, alive: bool) -> None:
@@ -85,9 +97,9 @@ class AgentRows:
         row = self._row_of.get(agent_id)
         if row is None:
             return
-        self._take_tools(agent_id, row)
+        self._take(agent_id, row)
         self._alive.discard(row)
-        del self._row_of[agent_id], self._tools_of[agent_id]
+        del self._row_of[agent_id], self._tools_of[agent_id], self._names_of[agent_id]
         self._agents[row] = None
         for follower in self._followers:
             follower.dropped(row)
@@ -99,6 +111,10 @@ class AgentRows:
     def agent(self, row: int) -> str | None:
         """The row's agent, unless it is gone."""
         return self._agents[row] if 0 <= row < len(self._agents) else None
+
+    def named(self, name: str) -> BitMap:
+        """The agents that have the name, ALIVE or not. Only to be looked at."""
+        return self._named.get(name) or BitMap()
 
     def fitting(self, tools: Iterable[str] = ()) -> BitMap:
         """The ALIVE agents that have all of the tools. The set is the caller's own."""
@@ -128,24 +144,41 @@ class AgentRows:
         kept = list(self._row_of.values())
         agents: list[str | None] = list(self._row_of)
         alive = [row for row, before in enumerate(kept) if before in self._alive]
-        having: dict[str, list[int]] = {}
-        for row, agent_id in enumerate(self._row_of):
-            for tool in self._tools_of[agent_id]:
-                having.setdefault(tool, []).append(row)
+        having = _sets(self._tools_of[agent_id] for agent_id in self._row_of)
+        named = _sets(self._names_of[agent_id] for agent_id in self._row_of)
         self._row_of = {agent_id: row for row, agent_id in enumerate(self._row_of)}
         self._agents = agents  # not in place: a search may still look names up in the former list
         self._alive = BitMap(alive)
-        self._having = {tool: BitMap(rows) for tool, rows in having.items()}
+        self._having, self._named = having, named
         self.generation += 1
         for follower in self._followers:
             follower.moved(kept)
         return True
 
-    def _take_tools(self, agent_id: str, row: int) -> None:
-        for tool in self._tools_of[agent_id]:
-            having = self._having.get(tool)
-            if having is None:
-                continue  # named twice in a card
-            having.discard(row)
-            if not having:
-                del self._having[tool]
+    def _take(self, agent_id: str, row: int) -> None:
+        _discard(self._having, self._tools_of[agent_id], row)
+        _discard(self._named, self._names_of[agent_id], row)
+
+
+def _add(sets: Sets, keys: Iterable[str], row: int) -> None:
+    for key in keys:
+        sets.setdefault(key, BitMap()).add(row)
+
+
+def _discard(sets: Sets, keys: Iterable[str], row: int) -> None:
+    for key in keys:
+        rows = sets.get(key)
+        if rows is None:
+            continue  # named twice in a card
+        rows.discard(row)
+        if not rows:
+            del sets[key]
+
+
+def _sets(keys_of: Iterable[tuple[str, ...]]) -> Sets:
+    """The sets of agents, in order of their rows, by what each has."""
+    sets: dict[str, list[int]] = {}
+    for row, keys in enumerate(keys_of):
+        for key in keys:
+            sets.setdefault(key, []).append(row)
+    return {key: BitMap(rows) for key, rows in sets.items()}

@@ -8,8 +8,12 @@ result.
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
+
+Order = Callable[[str], Any]
+"""What agents of the same score are ordered by: it must tell them apart."""
 
 _SLACK = 1 + 1e-9  # sums of the same numbers in another order differ by less
 
@@ -29,14 +33,19 @@ class Clause:
 
 
 class Selection:
-    """The `limit` best agents for which `among` holds, ties by agent id."""
+    """The `limit` best agents for which `among` holds, ties by `order`, or else by agent id."""
 
     def __init__(
-        self, lengths: dict[str, int], among: Callable[[str], bool] | None, limit: int
+        self,
+        lengths: dict[str, int],
+        among: Callable[[str], bool] | None,
+        limit: int,
+        order: Order | None = None,
     ) -> None:
         self._lengths = lengths
         self._among = among
         self._limit = limit
+        self._order = order or _by_id
         self._scores: dict[str, float] = {}
         self._answers: dict[str, bool] = {}
         self._strict = False
@@ -48,6 +57,10 @@ class Selection:
         self.closed = True
         self._scores = dict.fromkeys(agents, 0.0)
 
+    def cost(self, clause: Clause) -> int:
+        """How many entries `add` looks at."""
+        return len(self._scores if self.closed else clause.posting)
+
     def add(self, clause: Clause) -> None:
         """Gives those who have the term what it adds to their scores."""
         if self.closed:
@@ -55,8 +68,18 @@ class Selection:
         else:
             self._admit(clause)
 
+    def add_some(self, clause: Clause, count: int) -> None:
+        """Gives all who are known what the term adds, but lets in only the posting's first."""
+        first = () if self.closed else islice(clause.posting.items(), count)
+        fresh = {a: weight for a, weight in first if a not in self._scores}
+        self._refine(clause)
+        self._admit(replace(clause, posting=fresh))
+
     def settle(self, remaining: float) -> None:
-        """Lets nobody else in, and drops who is beaten, if no score can still rise by more."""
+        """Lets nobody else in, and drops who is beaten, if no score can still rise by more.
+
+        Costs as much as reading an entry for each agent known so far.
+        """
         best = self.best(self._limit)
         if len(best) == self._limit and best[-1][1] > remaining * _SLACK:
             self.closed = True
@@ -73,7 +96,7 @@ class Selection:
         found: list[tuple[str, float]] = []
         if not self._strict:
             patience = 4 * count + 64
-            for agent_id, score in islice(_best_first(self._scores, count), patience):
+            for agent_id, score in islice(self._best_first(count), patience):
                 if self._fits(agent_id):
                     found.append((agent_id, score))
                     if len(found) == count:
@@ -83,7 +106,7 @@ class Selection:
             # Few of the best fit: from here on it is cheaper to look at those who do alone.
             self._strict = True
             self._scores = {a: score for a, score in self._scores.items() if self._fits(a)}
-        return list(islice(_best_first(self._scores, count), count))
+        return list(islice(self._best_first(count), count))
 
     def _fits(self, agent_id: str) -> bool:
         if self._among is None:
@@ -115,20 +138,25 @@ class Selection:
                 saturation = fixed + slope * lengths[agent_id]
                 scores[agent_id] += bound * weight / (weight + saturation)
 
+    def _best_first(self, count: int) -> Iterator[tuple[str, float]]:
+        """From the best down, sorting little more than the `count` first."""
+        rest, order = self._scores, self._order
+        while rest:
+            if count * 4 >= len(rest):
+                yield from self._sorted(rest.items())
+                return
+            floor = heapq.nlargest(count, rest.values())[-1]
+            yield from self._sorted(item for item in rest.items() if item[1] > floor)
+            ties = [(order(agent_id), agent_id) for agent_id, s in rest.items() if s == floor]
+            heapq.heapify(ties)
+            while ties:
+                yield heapq.heappop(ties)[1], floor
+            rest = {agent_id: score for agent_id, score in rest.items() if score < floor}
+            count *= 4
 
-def _best_first(scores: dict[str, float], count: int) -> Iterator[tuple[str, float]]:
-    """From the best down, ties by agent id, sorting little more than the `count` first."""
-    rest = scores
-    while rest:
-        if count * 4 >= len(rest):
-            yield from sorted(rest.items(), key=lambda item: (-item[1], item[0]))
-            return
-        floor = heapq.nlargest(count, rest.values())[-1]
-        above = [item for item in rest.items() if item[1] > floor]
-        yield from sorted(above, key=lambda item: (-item[1], item[0]))
-        ties = [agent_id for agent_id, score in rest.items() if score == floor]
-        heapq.heapify(ties)
-        while ties:
-            yield heapq.heappop(ties), floor
-        rest = {agent_id: score for agent_id, score in rest.items() if score < floor}
-        count *= 4
+    def _sorted(self, items: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+        return sorted(items, key=lambda item: (-item[1], self._order(item[0])))
+
+
+def _by_id(agent_id: str) -> str:
+    return agent_id

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 
 MAX_TERM_CHARS = 100
 """Longer runs of characters (encoded data, mostly) are no words and are not indexed as such."""
@@ -42,9 +43,14 @@ _PIECE = re.compile(r"[^:]+")
 _WORD = re.compile(r"[uld]+|c+")
 _PART = re.compile(r"u+(?=ul)|u?l+|u+|d+")
 _DIACRITICS = re.compile("[\u0300-\u036f]")
-_IDENTIFIER = re.compile(r"[^ul]|lu")
+_IDENTIFIER = re.compile(r"[^ul]")
+_NUMBER = re.compile(r"\d{1,4}(?:[-:/.]\d{1,4})*(?:am|pm|st|nd|rd|th)?", re.IGNORECASE)
+"""Numbers, dates and times are no identifiers inside a sentence."""
+_ADDRESSED = re.compile(r"(?:^|\s)(?:ask\s+(?:the\s+)?|@)(?=\S)")
 _EDGES = re.compile(r"[\s,;:!?\"'()]+|\.(?=\s|$)")
 
+MAX_ADDRESSEES = 4
+"""How many of those it says to ask a query may name."""
 MAX_PHRASE_WORDS = 4
 """A name of more words is found by its words."""
 MAX_QUERY_WORDS = 100
@@ -86,23 +92,30 @@ def query_terms(query: str) -> list[str]:
 def query_identifiers(query: str) -> list[list[str]]:
     """For each token of a query that looks like an identifier: what it may name, best guess first.
 
-    A guess is the form in which whole names are compared. The query as a whole is a guess too.
+    A guess is the form in which whole names are compared. Words as "GitHub" are no identifiers.
     """
-    whole = fold(query)
-    guesses = [[whole]] if whole else []
+    guesses: list[list[str]] = []
     for token in _plain(query).split():
         shape = _shape(token)
         match = _COMPOUND.search(shape)
         core = token[match.start() : match.end()] if match else token
-        if not _IDENTIFIER.search(_shape(core)):
+        if not _IDENTIFIER.search(_shape(core)) or _NUMBER.fullmatch(core):
             continue
         spans = (m.span() for m in _PIECE.finditer(_shape(core)))
         pieces = [core[start:end] for start, end in spans]
         named = [piece for piece in pieces if _IDENTIFIER.search(_shape(piece))]
-        forms = dict.fromkeys(form.casefold() for form in (token, core, *named))
-        forms.pop(whole, None)
-        if forms:
-            guesses.append(list(forms))
+        guesses.append(list(dict.fromkeys(form.casefold() for form in (token, core, *named))))
+    return guesses
+
+
+def query_addressees(query: str) -> list[list[str]]:
+    """For each "ask ..." and "@..." of a query: how who is asked may be named, longest first."""
+    folded = fold(query)
+    guesses: list[list[str]] = []
+    for match in islice(_ADDRESSED.finditer(folded), MAX_ADDRESSEES):
+        words = query_words(folded[match.end() : match.end() + MAX_TERM_CHARS])[:MAX_PHRASE_WORDS]
+        if words and words[0] not in STOP_WORDS:
+            guesses.append([" ".join(words[:count]) for count in range(len(words), 0, -1)])
     return guesses
 
 
@@ -112,19 +125,34 @@ def query_words(query: str) -> list[str]:
 
 
 def query_phrases(query: str) -> set[str]:
-    """What may be a name of several words in a query, in the form in which names are compared."""
+    """What may be a name in a query, of one word or a few, as names are compared.
+
+    None has a word that says nothing: "help me" is not meant to be a name, most often.
+    """
     words = query_words(query)
-    return {
-        " ".join(words[start : start + length])
-        for length in range(2, MAX_PHRASE_WORDS + 1)
+    spans = (
+        words[start : start + length]
+        for length in range(1, MAX_PHRASE_WORDS + 1)
         for start in range(len(words) - length + 1)
-    }
+    )
+    return {" ".join(span) for span in spans if STOP_WORDS.isdisjoint(span)}
 
 
-def may_begin_a_name(identifier: str) -> bool:
-    """Whether it looks like a part of an identifier, not like a word or a number."""
+def may_begin_a_name(identifier: str, *, alone: bool) -> bool:
+    """Whether it looks like a part of an identifier, not like a word or a number.
+
+    Inside a sentence one hyphen is not enough, as in "e-mail" or "follow-up".
+    """
     shape = _shape(identifier)
-    return " " not in shape and "l" in shape and ("d" in shape or "-" in shape or ":" in shape)
+    if " " in shape or "l" not in shape:
+        return False
+    joints = shape.count("-") + shape.count(":")
+    return "d" in shape or "_" in identifier or joints > (0 if alone else 1)
+
+
+def is_compound(term: str) -> bool:
+    """Whether it is several words, joined."""
+    return _WORD.fullmatch(_shape(term)) is None
 
 
 def _plain(text: str) -> str:

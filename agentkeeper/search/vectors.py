@@ -1,8 +1,8 @@
 """Agents by the vectors of their passages: who is nearest to a query, among those who fit.
 
 The exact scan is the rule: a dot product with every fitting vector. All vectors have unit length,
-so that is the cosine. Only where it would take long, and few agents are filtered out, a graph
-(`graph`) proposes whose vectors to look at.
+so that is the cosine, unless an agent's is to count for less. Only where it would take long, and
+few agents are filtered out, a graph (`graph`) proposes whose vectors to look at.
 """
 
 import math
@@ -111,10 +111,11 @@ class VectorIndex:
         """How many vectors a graph knows."""
         return 0 if self._graph is None or self._graph.closed else len(self._graph)
 
-    def put(self, agent_id: str, vector: bytes) -> None:
+    def put(self, agent_id: str, vector: bytes, weight: float = 1.0) -> None:
         """Gives an agent its vector, in place of any before; an unknown one changes nothing.
 
-        The vector is little-endian float32 and is brought to unit length. Raises ValueError if it
+        The vector is little-endian float32 and is brought to unit length. The agent's cosines are
+        multiplied by `weight`. Raises ValueError if it
         has another dimension, no direction, or a number that is not finite.
         """
         ready = unit(vector, self.dimension)
@@ -122,7 +123,7 @@ class VectorIndex:
         if row is None:
             return
         self.dropped(row)  # not by its former vector, from now on
-        self._blocks.put(row, ready)
+        self._blocks.put(row, ready * np.float32(weight))
         self._having.add(row)
         if self._graph is None or self._graph.worn:
             self._begin_graph()

@@ -22,7 +22,7 @@ import structlog
 from agentkeeper.core import codec
 from agentkeeper.core.records import Agent, AgentStatus, Event
 from agentkeeper.core.state import State
-from agentkeeper.search.agents import AgentSearch
+from agentkeeper.search.agents import AgentSearch, Search
 from agentkeeper.search.document import Document
 from agentkeeper.server.embedding import Embedding, MakeEmbedder
 from agentkeeper.server.errors import unavailable
@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 SLICE_S: Final = 0.003
 INLINE_ROWS: Final = 5_000
 """A search that looks at more vectors than these, about 1 ms, does so beside the event loop."""
+MAX_SCANS: Final = 16
+"""So many wait for their turn at it at most; 100,000 vectors take some 10 ms each."""
 
 
 class FindMode(enum.IntEnum):
@@ -63,6 +65,7 @@ class AgentIndex:
         self.finds = Counter[FindMode]()
         """Searches, by how they were done."""
         self._scanner = ThreadPoolExecutor(1, "agentkeeper-search")
+        self._scans = 0
         self._queue: deque[Event | Agent | str] = deque()
         self._taken = 0
         self._done = 0
@@ -115,19 +118,42 @@ class AgentIndex:
         vector = None
         if query and self.embedding is not None:
             vector = await self.embedding.query(query, tools, deadline_s)
-        mode = FindMode.LEXICAL if query else FindMode.UNRANKED
-        if vector is None:
-            ranked = self.rank(query, fits, limit, tools)
+        search = None
+        if vector is not None:
+            search = await self._compared(query, vector, tools, limit, fits)
+        if search is not None:
+            mode, ranked = FindMode.SEMANTIC, self._search.finish(search)
         else:
-            mode = FindMode.SEMANTIC
-            search = self._search.prepare(query, vector, tools, limit, fits)
-            if search.rows_scanned > INLINE_ROWS:
-                await asyncio.get_running_loop().run_in_executor(self._scanner, search.run)
-            else:
-                search.run()
-            ranked = self._search.finish(search)
+            mode = FindMode.LEXICAL if query else FindMode.UNRANKED
+            ranked = self.rank(query, fits, limit, tools)
         self.finds[mode] += 1
         return Found(ranked, mode, self.pending(tools))
+
+    async def _compared(
+        self,
+        query: str,
+        vector: bytes,
+        tools: frozenset[str],
+        limit: int,
+        fits: Callable[[str], bool],
+    ) -> Search | None:
+        """A search that has but to be finished; None if the vector is none, or it would wait."""
+        try:
+            search = self._search.prepare(query, vector, tools, limit, fits)
+        except ValueError as error:
+            log.warning("query's vector can't be used", reason=str(error))
+            return None
+        if search.rows_scanned <= INLINE_ROWS:
+            search.run()
+            return search
+        if self._scans >= MAX_SCANS:
+            return None
+        self._scans += 1
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._scanner, search.run)
+        finally:
+            self._scans -= 1
+        return search
 
     def rank(
         self,

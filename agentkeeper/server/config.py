@@ -152,8 +152,7 @@ class Settings:
             Address.parse(self.advertise_addr, "--advertise-addr")
             if len(self.advertise_addr.encode()) > limits.ENDPOINT_BYTES:
                 raise ConfigError(f"--advertise-addr: longer than {limits.ENDPOINT_BYTES} bytes")
-        if self.model not in ("", locate.NONE) and not Path(self.model).expanduser().is_dir():
-            raise ConfigError(f"--model: there is no folder {self.model}")
+        self._check_model()
         same = self.addr == self.metrics_addr and self.metrics_addr_explicit
         if same and self.addr.port:
             raise ConfigError("--addr and --metrics-addr are the same: each needs its own port")
@@ -161,6 +160,16 @@ class Settings:
             self._check_cluster()
         else:
             self._check_alone()
+
+    def _check_model(self) -> None:
+        if self.model in ("", locate.NONE):
+            return
+        try:
+            is_there = Path(self.model).expanduser().is_dir()
+        except RuntimeError as error:  # there is no home for ~ to mean
+            raise ConfigError(f"--model: {self.model}: {error}") from error
+        if not is_there:
+            raise ConfigError(f"--model: there is no folder {self.model}")
 
     def _check_alone(self) -> None:
         for name, value in (

@@ -22,7 +22,7 @@ from agentkeeper.consensus.port import StartError
 from agentkeeper.core import records
 from agentkeeper.core.codec import ENCODING
 from agentkeeper.core.commands import Announce
-from agentkeeper.search.model.locate import locate
+from agentkeeper.search.model.locate import ModelFiles, locate
 from agentkeeper.search.worker.process import EmbeddingProcess
 from agentkeeper.server.build import BUILD
 from agentkeeper.server.caller import Caller
@@ -57,7 +57,7 @@ class Node:
         self._stopping = asyncio.Event()
         config = _raft_config(settings)
         self._engine = RaftEngine(config)
-        self._located = locate(settings.model, settings.data_dir)
+        self._model = _find_model(settings)
         self._stack = Stack(
             node_id=settings.node_id,
             engine=self._engine,
@@ -66,7 +66,7 @@ class Node:
             draw_attempt=_draw_attempt,
             fail=self._fail,
             other_ids=config.other_ids,
-            make_embedder=self._make_embedder if self._located.model else None,
+            make_embedder=self._make_embedder if self._model else None,
         )
         calls = CallCounts()
         around = Surroundings(
@@ -137,7 +137,6 @@ class Node:
         settings = self._settings
         for setting, path in settings.exposed_secrets():
             log.warning("others than its owner may read it", setting=setting, path=str(path))
-        await self._prepare_search()
         self._metrics.start()
         await asyncio.to_thread(self._engine.start, self._stack.listener)
         await self._start_http()
@@ -160,22 +159,13 @@ class Node:
             data_dir=str(settings.data_dir or "") or "none: in memory only",
         )
 
-    async def _prepare_search(self) -> None:
-        """Say so if agents can't be found by meaning; load what that takes while nobody waits."""
-        if self._located.model is not None:
-            await asyncio.to_thread(importlib.import_module, "agentkeeper.search.vectors")
-        elif self._located.tried:
-            log.warning("agents are found by words only: no model", tried=self._located.tried)
-
     def _make_embedder(
         self, on_change: Callable[[], None], on_embedded: Callable[[float], None]
     ) -> EmbeddingProcess:
-        assert self._located.model is not None
+        assert self._model is not None
         folder = self._settings.data_dir
         cache = None if folder is None else folder / VECTOR_CACHE
-        return EmbeddingProcess(
-            self._located.model, cache, on_change=on_change, on_embedded=on_embedded
-        )
+        return EmbeddingProcess(self._model, cache, on_change=on_change, on_embedded=on_embedded)
 
     async def _established_or_stopping(self) -> None:
         leadership = self._stack.leadership
@@ -240,6 +230,21 @@ class Node:
     def _fail(self, reason: str) -> None:
         self._failure = self._failure or reason
         self._stopping.set()
+
+
+def _find_model(settings: Settings) -> ModelFiles | None:
+    """The model to use, with what that takes here loaded; says so if there is none."""
+    located = locate(settings.model, settings.data_dir)
+    if located.model is None:
+        if located.tried:
+            log.warning("agents are found by words only: no model", tried=located.tried)
+        return None
+    try:
+        importlib.import_module("agentkeeper.search.vectors")
+    except Exception as error:  # a broken installation; all else goes on without it
+        log.warning("agents are found by words only: can't import", error=repr(error))
+        return None
+    return located.model
 
 
 def _raft_config(settings: Settings) -> RaftConfig:

@@ -73,6 +73,11 @@ def test_only_what_is_dead_is_killed():
     assert container()["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
 
 
+def test_memory_is_for_the_daemon_and_the_process_of_its_model():
+    assert container()["resources"]["requests"]["memory"] == "1Gi"  # 512 MB, 530 MB with torch
+    assert container()["resources"]["limits"]["memory"] == "2Gi"
+
+
 def test_the_daemon_takes_the_settings_of_every_pod(monkeypatch, tmp_path):
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
     mounts = {mount["mountPath"]: mount["name"] for mount in container()["volumeMounts"]}

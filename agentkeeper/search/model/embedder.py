@@ -7,14 +7,17 @@ import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentkeeper.search.model.locate import ModelFiles, lacking
-from agentkeeper.search.model.record import configuration, digests, expected
+from agentkeeper.search.model.record import deciding, digests, expected, read_modules
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
 _PROBE = "agent"
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_OF_THE_RUNTIME = "sentence_transformers."
 _QUIET = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -50,14 +53,17 @@ def load(files: ModelFiles) -> Embedder:
     own, before anything else there has imported the runtime.
 
     Raises:
-        ModelError: a file is unreadable, damaged or not the one it is known to be, the runtime is
-            not installed, or what comes out is no vector.
+        ModelError: a file is unreadable, damaged or not the one it is known to be, the model has
+            code of its own or pickled weights, the runtime is not installed, or what comes out is
+            no vector.
     """
     os.environ.update(_QUIET)
     for name in _ONE_THREAD:
         os.environ[name] = "1"
     if missing := lacking(files.runtime):
         raise ModelError(f"{files.directory}: not installed: {', '.join(missing)}")
+    if files.runtime == "sentence-transformers":
+        _refuse_code(files.directory)
     model_id = f"{files.runtime}:{_content(files)}"
     embedder: Embedder
     try:
@@ -78,6 +84,24 @@ def load(files: ModelFiles) -> Embedder:
     return embedder
 
 
+def _refuse_code(directory: Path) -> None:
+    """Refuse a model that code comes with: classes of its own, or pickled weights.
+
+    The runtime refuses the first as well, but not in all of its versions.
+
+    Raises:
+        ModelError: it has some, or cannot be told to have none.
+    """
+    modules = read_modules(directory)
+    if not modules:
+        raise ModelError(f"{directory}: modules.json is missing, damaged or points elsewhere")
+    for kind, folder in modules:
+        if not kind.startswith(_OF_THE_RUNTIME):
+            raise ModelError(f"{directory}: needs code that is not sentence-transformers': {kind}")
+        if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
+            raise ModelError(f"{folder}: has pickled weights, which can run code; convert them")
+
+
 def _content(files: ModelFiles) -> str:
     """Digest a model's files, having compared them with what is known of them.
 
@@ -87,12 +111,12 @@ def _content(files: ModelFiles) -> str:
     try:
         parts = {files.weights}
         if files.runtime == "sentence-transformers":
-            parts |= configuration(files.directory)
+            parts |= deciding(files.directory)
         found = digests(files.directory, parts)
     except OSError as error:
         raise ModelError(f"{error.filename}: {error.strerror}") from None
-    named = files.source in {"package", "hub cache"}
-    for name, known in expected(files.directory, named=named).items():
+    named = files.weights if files.source in {"package", "hub cache"} else None
+    for name, known in expected(files.directory, named).items():
         if found.get(name, known) != known:
             raise ModelError(
                 f"{files.directory / name} is damaged or not what it should be: its SHA-256 begins"

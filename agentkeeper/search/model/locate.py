@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 
-from agentkeeper.search.model.record import NAME, read_json
+from agentkeeper.search.model.record import NAME, read_modules
 
 NONE: Final = "none"
 """The setting that asks for no model."""
@@ -22,7 +22,7 @@ INT8: Final = "model.int8.onnx"
 Runtime = Literal["onnxruntime", "sentence-transformers"]
 Source = Literal["setting", "data directory", "installation", "package", "hub cache"]
 
-_WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json")  # nothing pickled
 _MODULES: Final[dict[Runtime, tuple[str, ...]]] = {
     "onnxruntime": ("onnxruntime", "tokenizers", "numpy"),
     "sentence-transformers": ("sentence_transformers", "torch"),
@@ -32,8 +32,9 @@ _EXTRAS: Final[dict[Runtime, str]] = {
     "sentence-transformers": "semantic",
 }
 _HOW: Final = (
-    "to find agents by meaning, pip install 'agentkeeper[semantic]', then run agentkeeper model"
-    " install --data-dir with the daemon's data directory"
+    "to find agents by meaning, pip install 'agentkeeper[semantic]' (for an exported model"
+    " 'agentkeeper[semantic-onnx]', which is much smaller), then run agentkeeper model install"
+    " --data-dir with the daemon's data directory"
 )
 
 
@@ -82,13 +83,11 @@ def locate(
 
 def weights_in(directory: Path) -> Path | None:
     """Return the file with a sentence-transformers model's weights; None if it is no such model."""
-    modules = read_json(directory / "modules.json")
-    try:
-        first = directory / str(modules[0]["path"])
-    except (TypeError, LookupError):
+    modules = read_modules(directory)
+    if not modules:
         return None
-    candidates = (place / name for place in (first, directory) for name in _WEIGHTS)
-    return next((path for path in candidates if path.is_file()), None)
+    _, first = modules[0]
+    return next((path for name in _WEIGHTS if (path := first / name).is_file()), None)
 
 
 def lacking(runtime: Runtime) -> tuple[str, ...]:
@@ -99,7 +98,10 @@ def lacking(runtime: Runtime) -> tuple[str, ...]:
 def _places(setting: str, data_dir: Path | None) -> Iterator[tuple[Source, Path | str]]:
     """Yield where to look, or why there is nothing to look at."""
     if setting:
-        yield "setting", Path(setting).expanduser()
+        try:
+            yield "setting", Path(setting).expanduser()
+        except RuntimeError as error:
+            yield "setting", f"setting {setting}: {error}"
         return
     if data_dir is not None:
         yield "data directory", data_dir / "model"
@@ -118,7 +120,11 @@ def _snapshots() -> Iterator[tuple[Source, Path | str]]:
     environment = os.environ
     home = environment.get("XDG_CACHE_HOME") or "~/.cache"
     home = environment.get("HF_HOME") or f"{home}/huggingface"
-    cache = Path(environment.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    try:
+        cache = Path(environment.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    except RuntimeError as error:  # a user without a home, as in many containers
+        yield "hub cache", f"hub cache: {error}"
+        return
     folder = cache / f"models--sentence-transformers--{NAME}" / "snapshots"
     try:
         snapshots = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)

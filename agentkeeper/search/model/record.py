@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 NAME: Final = "all-MiniLM-L6-v2"
@@ -17,15 +17,35 @@ WEIGHTS_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4f
 RECORD: Final = "agentkeeper-model.json"
 """A file beside a model that was installed or exported: what it is, and its digests."""
 
-_CONFIGURATION: Final = {".json", ".txt", ".model"}
+_DECIDING: Final = {".json", ".txt", ".model", ".safetensors"}
+_JSON_BYTES_MOST: Final = 1_000_000
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; None if it is missing or damaged."""
+    """Read a JSON file; None if it is missing, damaged or larger than such a file ever is."""
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        with path.open("rb") as file:
+            content = file.read(_JSON_BYTES_MOST + 1)
+        return json.loads(content) if len(content) <= _JSON_BYTES_MOST else None
+    except (OSError, ValueError, RecursionError):
         return None
+
+
+def read_modules(directory: Path) -> tuple[tuple[str, Path], ...]:
+    """Read what a sentence-transformers model consists of, from its modules.json.
+
+    Returns:
+        The class and the folder of each part; nothing if it is no such model, or if a part of it
+        would lie outside its directory.
+    """
+    listed = read_json(directory / "modules.json")
+    try:
+        parts = [(str(part["type"]), PurePosixPath(part["path"])) for part in listed]
+    except (TypeError, LookupError):
+        return ()
+    if any(path.is_absolute() or ".." in path.parts for _, path in parts):
+        return ()
+    return tuple((kind, directory / path) for kind, path in parts)
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -51,12 +71,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def configuration(directory: Path) -> set[Path]:
-    """Return the files beside a sentence-transformers model's weights that decide its vectors."""
+def deciding(directory: Path) -> set[Path]:
+    """Return the files of a sentence-transformers model that decide its vectors."""
     return {
         path
         for path in directory.rglob("*")
-        if path.suffix in _CONFIGURATION and path.name != RECORD and path.is_file()
+        if path.suffix in _DECIDING and path.name != RECORD and path.is_file()
     }
 
 
@@ -65,13 +85,23 @@ def digests(directory: Path, files: Iterable[Path]) -> dict[str, str]:
     return {path.relative_to(directory).as_posix(): sha256(path) for path in sorted(files)}
 
 
-def expected(directory: Path, *, named: bool) -> dict[str, str]:
-    """Return the digests that files of a model are known to have, by their paths.
+def recorded_digests(directory: Path) -> dict[str, str]:
+    """Return the digests that a model's files had when it was installed, by their paths."""
+    recorded = read_record(directory).get("sha256")
+    if not isinstance(recorded, dict):
+        return {}
+    return {name: digest for name, digest in recorded.items() if isinstance(digest, str)}
+
+
+def expected(directory: Path, named: Path | None) -> dict[str, str]:
+    """Return the digests that files of a model ought to have, by their paths.
 
     Args:
         directory: the model's.
-        named: whether it was found under the default model's name, so that it must be that one.
+        named: the file with its weights if it was found under the default model's name, so that
+            it must be that one, whatever the file is called.
     """
-    known = {"model.safetensors": WEIGHTS_SHA256} if named else {}
-    recorded = read_record(directory).get("sha256")
-    return known | recorded if isinstance(recorded, dict) else known
+    known = recorded_digests(directory)
+    if named is not None:
+        known[named.relative_to(directory).as_posix()] = WEIGHTS_SHA256
+    return known

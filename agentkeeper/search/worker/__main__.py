@@ -24,9 +24,11 @@ from agentkeeper.search.worker.cache import VectorCache
 if TYPE_CHECKING:
     from agentkeeper.search.model.embedder import Embedder
 
-NICENESS: Final = 10
+NICENESS: Final = 5
 OOM_SCORE: Final = 500
 """If memory is short, this process goes rather than the daemon."""
+LEAST_SQUARE: Final = 1e-6
+"""A vector whose length squared is not above this has no direction worth the name."""
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -49,7 +51,7 @@ def main() -> None:
                 return
             if worker is None or (question := frames.read(incoming)) is None:
                 return
-            answer = worker.answer(question["text"])
+            answer = worker.answer(question["text"], keep=question["keep"])
 
 
 class Worker:
@@ -64,9 +66,9 @@ class Worker:
         known = {"model_id": self._embedder.model_id, "dimension": self._embedder.dimension}
         return known | self._notes()
 
-    def answer(self, text: bytes) -> dict[str, Any]:
-        """Return a text's vector, or why it has none."""
-        return self._vector(text) | self._notes()
+    def answer(self, text: bytes, *, keep: bool) -> dict[str, Any]:
+        """Return a text's vector, or why it has none; unless kept, the cache is left alone."""
+        return (self._cached(text) if keep else self._vector(text)) | self._notes()
 
     def close(self) -> None:
         """Let go of the cache's file."""
@@ -76,25 +78,31 @@ class Worker:
         notes = self._cache.take_notes()
         return {"notes": notes} if notes else {}
 
-    def _vector(self, text: bytes) -> dict[str, Any]:
+    def _cached(self, text: bytes) -> dict[str, Any]:
         vector = self._cache.get(text)
         if vector is not None:
             return {"vector": vector}
+        answer = self._vector(text)
+        if "vector" in answer:
+            self._cache.put(text, answer["vector"])
+        return answer
+
+    def _vector(self, text: bytes) -> dict[str, Any]:
         began_s = time.perf_counter()
         try:
             vector = self._embed(text.decode())
+        except (MemoryError, OSError):
+            raise  # not the text's fault: another process may do it
         except Exception as error:  # models raise what they like
             return {"refused": f"{type(error).__name__}: {error}"[:500]}
-        spent_s = time.perf_counter() - began_s
-        self._cache.put(text, vector)
-        return {"vector": vector, "spent_s": spent_s}
+        return {"vector": vector, "spent_s": time.perf_counter() - began_s}
 
     def _embed(self, text: str) -> bytes:
         vector = self._embedder.embed(text)
         if vector.shape != (self._embedder.dimension,):
             raise ValueError(f"the model gave a vector of shape {vector.shape}")
-        if not math.isfinite(float(vector @ vector)):
-            raise ValueError("the model gave a vector that is not finite")
+        if not LEAST_SQUARE < float(vector @ vector) < math.inf:
+            raise ValueError("the model gave a vector without direction, or one that is not finite")
         return vector.astype("<f4").tobytes()
 
 

@@ -4,7 +4,8 @@ A row's key digests the model and the text together, so that one file serves sev
 of which finds another's vectors. A row carries a checksum over key and vector: what was damaged on
 the disk is not found, never found for another text.
 
-Nothing here is worth a wait for the disk, nor an error: a damaged file is begun anew, and where
+The file is for its owner alone, and leaves room on the disk for what shares it. Nothing here is
+worth a wait for the disk, nor an error: a damaged file is begun anew, and where
 there is no file to be had, a smaller cache in memory takes its place.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import shutil
 import sqlite3
 import struct
 import zlib
@@ -22,8 +25,15 @@ MAX_ROWS: Final = 200_000
 """Vectors kept in a file: 330 MB at 384 numbers each."""
 MAX_ROWS_IN_MEMORY: Final = 20_000
 """Vectors kept where there is no file."""
+MAX_BYTES: Final = 400_000_000
+MAX_BYTES_IN_MEMORY: Final = 40_000_000
+"""Fewer vectors are kept if they take more than this."""
+SPARED_BYTES: Final = 512 * 1024 * 1024
+"""With less room on the disk than this, nothing more is kept: the log of consensus may be there."""
 
 _FORMAT: Final = 1
+_ROW_BYTES: Final = 128
+"""What a row takes beside its vector, about."""
 _CIRCUMSTANCES: Final = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -74,7 +84,7 @@ class VectorCache:
         self._path = path
         self._salt = hashlib.sha256(model_id.encode()).digest()
         self._size_bytes = 4 * dimension
-        self._max_rows = max_rows or (MAX_ROWS if path else MAX_ROWS_IN_MEMORY)
+        self._max_rows = max_rows or self._bound(MAX_ROWS, MAX_BYTES)
         self._rows = 0
         self._uses = 0
         self._notes: list[str] = []
@@ -106,6 +116,9 @@ class VectorCache:
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
 
+    def _bound(self, rows: int, total_bytes: int) -> int:
+        return min(rows, total_bytes // (self._size_bytes + _ROW_BYTES))
+
     def _key(self, text: bytes) -> bytes:
         return hashlib.sha256(self._salt + text).digest()
 
@@ -126,6 +139,9 @@ class VectorCache:
         return vector
 
     def _keep(self, key: bytes, vector: bytes) -> None:
+        if self._path and shutil.disk_usage(self._path.parent).free < SPARED_BYTES:
+            self._note("is not added to while the disk is nearly full")
+            return
         self._uses += 1
         row = (key, self._uses, _sealed(key, vector))
         self._db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", row)
@@ -139,9 +155,12 @@ class VectorCache:
     def _begin(self) -> sqlite3.Connection:
         """Open the file, anew if it is damaged, and memory if there is no file to be had."""
         if self._path is None:
+            self._max_rows = min(
+                self._max_rows, self._bound(MAX_ROWS_IN_MEMORY, MAX_BYTES_IN_MEMORY)
+            )
             return self._open(":memory:")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 return self._open(str(self._path))
             except Exception as error:  # see `get`
@@ -153,10 +172,13 @@ class VectorCache:
         except (sqlite3.Error, OSError) as error:
             self._note(f"can't be used, vectors are kept in memory: {error}")
             self._path = None
-            self._max_rows = min(self._max_rows, MAX_ROWS_IN_MEMORY)
-            return self._open(":memory:")
+            return self._begin()
 
     def _open(self, name: str) -> sqlite3.Connection:
+        if self._path is not None:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            os.fchmod(file, 0o600)  # those beside it are made like it
+            os.close(file)
         db = sqlite3.connect(name, isolation_level=None, timeout=_LOCK_WAIT_S)
         try:
             db.executescript(_SETTINGS)

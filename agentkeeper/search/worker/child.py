@@ -88,11 +88,14 @@ class Child:
         assert stdin is not None
         stdin.close()
         try:
-            async with asyncio.timeout(GRACE_S):
-                await self._process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    await self._process.wait()
+        finally:  # also if this is cancelled
+            if self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+        try:
             await self._process.wait()
         finally:
             # What it wrote last may still be on its way.

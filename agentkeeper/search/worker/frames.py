@@ -4,8 +4,9 @@ The daemon asks, the worker answers every question once, by its number:
 
 - `{"number", "load", "loader", "cache"}` comes first. Its answer is `{"number", "model_id",
   "dimension"}`, or `{"number", "failed"}` with the reason, after which the worker ends.
-- `{"number", "text"}`: the answer is `{"number", "vector"}`, with the seconds that it took as
-  `spent_s` if it had to be computed, or `{"number", "refused"}` with the reason.
+- `{"number", "text", "keep"}`: the answer is `{"number", "vector"}`, with the seconds that it took
+  as `spent_s` if it had to be computed, or `{"number", "refused"}` with the reason. Unless `keep`
+  is true, the vector is neither looked for in the cache nor put there.
 
 An answer may carry `notes`, sentences for the log.
 """

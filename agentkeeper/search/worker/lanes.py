@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-MAX_URGENT: Final = 64
+MAX_URGENT: Final = 256
 """Urgent texts that may wait at a time."""
 
 
@@ -30,6 +30,8 @@ class Wanted:
 
     text: bytes
     vector: asyncio.Future[bytes]
+    keep: bool = True
+    """Whether the cache may know it."""
 
     def give(self, vector: bytes) -> None:
         """Give the vector to who waits, if somebody still does."""

@@ -97,7 +97,8 @@ class EmbeddingProcess:
         """`starting` before the first worker is ready, `restarting` while there is none after a
         death, `failed` while the model can't be loaded (tried again every minute)."""
         self.model_id = ""
-        """Names the model by its content; empty until it was ready once."""
+        """Names the model by its content; empty until it was ready once. Where its files were
+        replaced, the next worker has another one, and vectors of the two do not compare."""
         self.dimension = 0
         """How many numbers a vector has; 0 until it was ready once."""
         self.restarts = 0
@@ -143,7 +144,9 @@ class EmbeddingProcess:
         """Memory that the worker holds; 0 without one, or where the system does not tell."""
         return 0 if self._child is None else self._child.rss_bytes()
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> list[bytes]:
+    async def embed(
+        self, texts: Sequence[str], *, urgent: bool = False, keep: bool = True
+    ) -> list[bytes]:
         """Return the vectors of some texts, in their order: little-endian float32, of length 1.
 
         A call that is cancelled, or fails for one of its texts, takes the others back; vectors
@@ -152,6 +155,7 @@ class EmbeddingProcess:
         Args:
             texts: what goes beyond the model's window is left out.
             urgent: go before what is not urgent. At most `MAX_URGENT` such texts may wait.
+            keep: remember the vectors on disk; what people ask for is better forgotten.
 
         Raises:
             EmbeddingUnavailable: no worker is ready, it died, or too many urgent texts wait.
@@ -159,21 +163,21 @@ class EmbeddingProcess:
         """
         if self.state != "ready":
             raise EmbeddingUnavailable(self._failure or "the worker is not ready")
-        wanted = [self._wanted(text) for text in texts]
+        wanted = [self._wanted(text, keep) for text in texts]
         self._lanes.put(wanted, urgent=urgent)
         try:
             return await asyncio.gather(*(each.vector for each in wanted))
         finally:
             self._lanes.take_back(wanted)
 
-    def _wanted(self, text: str) -> Wanted:
+    def _wanted(self, text: str, keep: bool) -> Wanted:
         encoded = text.encode(errors="replace")
         loop = asyncio.get_running_loop()
         if len(encoded) > MAX_TEXT_BYTES:
             raise EmbeddingRefused(text, f"the text has more than {MAX_TEXT_BYTES} bytes")
         if self._suspects.deadly(encoded, loop.time()):
             raise EmbeddingRefused(text, "the worker has died of this text")
-        return Wanted(encoded, loop.create_future())
+        return Wanted(encoded, loop.create_future(), keep)
 
     async def _run(self) -> None:
         limits = self._limits
@@ -205,8 +209,6 @@ class EmbeddingProcess:
         model_id, dimension = answer.get("model_id"), answer.get("dimension")
         if not isinstance(model_id, str) or not isinstance(dimension, int) or dimension < 1:
             raise WorkerDied("named no model")
-        if self.model_id and (model_id, dimension) != (self.model_id, self.dimension):
-            raise _LoadError("the model's files have changed; restart the daemon to use them")
         self.model_id, self.dimension = model_id, dimension
         self._failure = ""
         self._ready_at_s = asyncio.get_running_loop().time()
@@ -219,9 +221,10 @@ class EmbeddingProcess:
             if self._in_hand is None:
                 await child.attend(self._lanes.arrival())
                 continue
-            answer = await child.ask(self._limits.answer_s, text=self._in_hand.text)
+            asked = self._in_hand
+            answer = await child.ask(self._limits.answer_s, text=asked.text, keep=asked.keep)
             _log_notes(answer)
-            self._take(self._in_hand, answer)
+            self._take(asked, answer)
             self._in_hand = None
 
     def _take(self, wanted: Wanted, answer: dict[str, Any]) -> None:

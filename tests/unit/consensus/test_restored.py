@@ -171,7 +171,7 @@ def test_a_folder_is_made_whole_and_only_where_nothing_is(tmp_path: Path) -> Non
     engine.stop()
 
 
-@pytest.mark.parametrize("folder", ["lost+found", "model", "search"])
+@pytest.mark.parametrize("folder", ["lost+found", "model", "search", ".model-x1y2"])
 def test_a_fresh_volume_and_what_search_keeps_count_as_empty(tmp_path: Path, folder: str) -> None:
     (tmp_path / folder).mkdir()
     restored.make_folder(RaftConfig("a", tmp_path), 40, b"the state", lambda: "drawn")

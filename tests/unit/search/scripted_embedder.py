@@ -50,6 +50,10 @@ class ScriptedEmbedder:
                 return np.zeros(DIMENSION - 1, np.float32)
             case "infinite":
                 return np.full(DIMENSION, np.inf, np.float32)
+            case "void":
+                return np.zeros(DIMENSION, np.float32)
+            case "full":
+                raise MemoryError("no more")
             case "print":
                 print("from Python", flush=True)
                 os.write(1, b"from below")

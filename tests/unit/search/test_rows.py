@@ -128,3 +128,20 @@ def test_few_gaps_are_not_worth_compacting(rows: AgentRows) -> None:
         rows.drop(agent_id)
     assert not rows.compact()
     assert rows.generation == 0
+
+
+def test_names_tell_who_has_them_and_filter_nobody(
+    rows: AgentRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "MIN_GONE", 1)
+    for agent_id in "def":
+        rows.put(agent_id, ("ocr",), agent_id != "f", names=("x", "sql"))
+    assert (list(rows.named("x")), list(rows.named("sql"))) == ([3, 4, 5], [3, 4, 5])
+    assert named(rows, ["sql"]) == ["a", "b", "c"]
+    rows.put("d", ("ocr",), True, names=("y",))
+    for agent_id in "abce":
+        rows.drop(agent_id)
+    assert (list(rows.named("x")), list(rows.named("y"))) == ([5], [3])
+    assert rows.compact()
+    assert (list(rows.named("x")), list(rows.named("y"))) == ([1], [0])
+    assert list(rows.named("z")) == []

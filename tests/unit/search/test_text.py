@@ -3,7 +3,11 @@ import pytest
 from agentkeeper.search.text import (
     MAX_TERM_CHARS,
     fold,
+    is_compound,
+    may_begin_a_name,
+    query_addressees,
     query_identifiers,
+    query_phrases,
     query_terms,
     terms,
 )
@@ -79,17 +83,11 @@ def test_a_query_drops_filler_unless_it_is_all_there_is() -> None:
     ("query", "expected"),
     [
         ("", []),
-        ("browser", [["browser"]]),
-        ("find the browser", [["find the browser"]]),
-        ("use sql_runner!", [["use sql_runner!"], ["sql_runner!", "sql_runner"]]),
-        ("webFetcher", [["webfetcher"]]),
-        (
-            "who has (tool:write_file)?",
-            [
-                ["who has (tool:write_file)?"],
-                ["(tool:write_file)?", "tool:write_file", "write_file"],
-            ],
-        ),
+        ("find the browser on GitHub", []),
+        ("use sql_runner!", [["sql_runner!", "sql_runner"]]),
+        ("at 3pm, 3:30 pm, 24/7 or on 2024-11-23, the 2nd", []),
+        ("the 3fa one", [["3fa"]]),
+        ("who has (tool:write_file)?", [["(tool:write_file)?", "tool:write_file", "write_file"]]),
     ],
 )
 def test_what_tokens_of_a_query_may_name(query: str, expected: list[list[str]]) -> None:
@@ -98,3 +96,51 @@ def test_what_tokens_of_a_query_may_name(query: str, expected: list[list[str]]) 
 
 def test_names_are_compared_without_case_and_compatibility_forms() -> None:
     assert fold(" Ａtlas-ÉU ") == fold("atlas-eu")  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("translate it", []),
+        ("ask for it, task me, a@b", []),
+        ("Ask Fair Play", [["fair play", "fair"]]),
+        ("please ask the curator", [["curator"]]),
+        ("@Max, do it", [["max do it", "max do", "max"]]),
+    ],
+)
+def test_who_is_asked(query: str, expected: list[list[str]]) -> None:
+    assert query_addressees(query) == expected
+
+
+def test_names_in_a_sentence_have_no_words_that_say_nothing() -> None:
+    assert query_phrases("Code review, help me") == {
+        "code",
+        "review",
+        "help",
+        "code review",
+        "review help",
+        "code review help",
+    }
+
+
+@pytest.mark.parametrize(
+    ("identifier", "inside", "alone"),
+    [
+        ("e-mail", False, True),
+        ("atlas-eu", False, True),
+        ("atlas-eu-west", True, True),
+        ("geo_cod", True, True),
+        ("atlas-3", True, True),
+        ("atlas", False, False),
+        ("4711", False, False),
+        ("atlas eu-3", False, False),
+    ],
+)
+def test_what_may_begin_a_name(identifier: str, inside: bool, alone: bool) -> None:
+    assert may_begin_a_name(identifier, alone=False) == inside
+    assert may_begin_a_name(identifier, alone=True) == alone
+
+
+def test_compounds_are_joined_words_in_any_script() -> None:
+    assert all(map(is_compound, ["and/or", "sql_runner", "c++"]))
+    assert not any(map(is_compound, ["sql", "अनुवाद", "3fa", "网页"]))

@@ -2,8 +2,10 @@
 
 import os
 import resource
+import shutil
 import signal
 import sqlite3
+import stat
 from collections import OrderedDict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentkeeper.search.worker import cache as caches
 from agentkeeper.search.worker.cache import MAX_ROWS_IN_MEMORY, VectorCache
 
 DIMENSION = 384
@@ -238,3 +241,43 @@ def test_in_memory_it_is_smaller():
         cache.put(b"%d" % number, vector_of(b"%d" % number))
     assert cache.get(b"0") is None
     assert cache.get(b"%d" % MAX_ROWS_IN_MEMORY) is not None
+
+
+def test_it_is_bounded_by_bytes_too(monkeypatch):
+    monkeypatch.setattr(caches, "MAX_BYTES_IN_MEMORY", 1_000_000)
+    for dimension, most in ((384, 1_000_000 // 1_536), (4_096, 1_000_000 // 16_384)):
+        cache = VectorCache(None, "m", dimension)
+        texts = [b"%d" % number for number in range(most + 1)]
+        for text in texts:
+            cache.put(text, bytes(4 * dimension))
+        kept = sum(cache.get(text) is not None for text in texts)
+        assert 0.9 * most < kept <= most
+
+
+def test_nobody_else_may_read_it(tmp_path):
+    path = tmp_path / "search" / "v"
+    before = os.umask(0)
+    try:
+        cache = cache_at(path)
+        cache.put(b"a", vector_of(b"a"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+    assert len([*path.parent.iterdir()]) > 1
+
+
+def test_it_leaves_room_on_the_disk(tmp_path, monkeypatch):
+    cache = cache_at(tmp_path / "v")
+    cache.put(b"a", vector_of(b"a"))
+    now = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: now._replace(free=500_000_000))
+    for text in (b"b", b"c"):
+        cache.put(text, vector_of(text))
+        assert cache.get(text) is None
+    assert cache.get(b"a") == vector_of(b"a")
+    [note] = cache.take_notes()
+    assert "nearly full" in note
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: now._replace(free=600_000_000))
+    cache.put(b"b", vector_of(b"b"))
+    assert cache.get(b"b") == vector_of(b"b")

@@ -90,6 +90,11 @@ def test_a_later_vector_replaces_the_first(rows: AgentRows, index: VectorIndex) 
     assert search(index, WEST, rows.fitting(["odd"])) == [("a", 1.0), ("c", 1.0)]
 
 
+def test_a_vector_may_count_for_less(rows: AgentRows, index: VectorIndex) -> None:
+    index.put("a", packed(2, 0, 0), 0.5)
+    assert search(index, EAST, rows.fitting(["odd"])) == [("a", 0.5), ("c", -1.0)]
+
+
 def test_the_dropped_are_not_found_and_come_back_without_vector(
     rows: AgentRows, index: VectorIndex
 ) -> None:

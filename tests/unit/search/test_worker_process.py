@@ -18,6 +18,7 @@ import uvloop
 from scripted_embedder import DIMENSION, vector_of
 
 from agentkeeper.search.model.locate import ModelFiles
+from agentkeeper.search.worker.child import Child
 from agentkeeper.search.worker.frames import pack
 from agentkeeper.search.worker.process import (
     MAX_TEXT_BYTES,
@@ -192,6 +193,7 @@ async def test_a_text_that_the_model_cant_do_is_refused_and_others_are_done(stag
         ("raise this", "ValueError: this"),
         ("short", "shape"),
         ("infinite", "not finite"),
+        ("void", "without direction"),
         ("x" * (MAX_TEXT_BYTES + 1), "more than"),
     ):
         with pytest.raises(EmbeddingRefused, match=reason) as caught:
@@ -222,6 +224,14 @@ async def test_a_death_fails_all_calls_and_the_next_worker_goes_on(stage):
     assert stage.states == ["ready", "restarting", "ready"]
     [line] = [each for each in logs if each["log_level"] == "warning"]
     assert line["ended"] == "ended with 3: cannot go on"
+
+
+async def test_short_memory_is_not_the_texts_fault(stage):
+    process = await stage.ready()
+    with pytest.raises(EmbeddingUnavailable):
+        await process.embed(["full"])
+    await stage.turned(process, "ready")
+    assert process.restarts == 1
 
 
 async def test_an_idle_worker_that_dies_is_replaced(stage):
@@ -377,16 +387,13 @@ async def test_a_worker_that_cant_be_started_is_tried_again(stage, monkeypatch):
     assert "can't be started: No such file" in logs[0]["reason"]
 
 
-async def test_another_model_in_the_same_place_is_not_mixed_in(stage):
+async def test_another_model_in_the_same_place_is_taken(stage):
     process = await stage.ready()
     stage.write("model", "another")
     with pytest.raises(EmbeddingUnavailable):
         await process.embed(["die"])
-    await stage.turned(process, "failed")
-    with pytest.raises(EmbeddingUnavailable, match="have changed"):
-        await process.embed(["a"])
-    stage.write("model", "scripted")
     await stage.turned(process, "ready")
+    assert process.model_id == "another"
     assert await process.embed(["a"]) == [vector_of("a")]
 
 
@@ -403,6 +410,15 @@ async def test_the_cache_makes_a_restart_free(stage):
     assert await another.embed(["a", "b"]) == [vector_of("a"), vector_of("b")]
     assert (another.embedded, another.cache_hits) == (0, 2)
     assert stage.log == ["a", "b", "die"]
+
+
+async def test_what_is_not_to_be_kept_is_neither_put_nor_looked_for(stage):
+    stage.cache = stage.directory / "vectors.db"
+    process = await stage.ready()
+    for keep in (False, True, False, True):
+        assert await process.embed(["a"], urgent=True, keep=keep) == [vector_of("a")]
+    assert (process.embedded, process.cache_hits) == (3, 1)
+    assert stage.log == ["a"] * 3
 
 
 async def test_a_damaged_cache_is_told(stage):
@@ -439,10 +455,24 @@ async def test_stopping_ends_a_worker_that_still_loads(stage):
     assert children() == []
 
 
+async def test_a_worker_is_ended_though_its_end_is_cancelled(stage):
+    child = await Child.start()
+    [worker] = children()
+    worker.suspend()
+    ending = asyncio.create_task(child.end())
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    psutil.wait_procs([worker], timeout=60)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    await child.end()
+
+
 async def test_the_worker_stands_last_in_line_and_heeds_its_parent_alone(stage):
     process = await stage.ready()
     [worker] = children()
-    assert worker.nice() == min(19, psutil.Process().nice() + 10)
+    assert worker.nice() == min(19, psutil.Process().nice() + 5)
     assert oom_score(worker.pid) == 500
     for number in (signal.SIGINT, signal.SIGTERM):
         worker.send_signal(number)

@@ -268,3 +268,5 @@ def test_a_model_is_a_folder_or_none(tmp_path: Path) -> None:
         Settings(model=model).check()
     with pytest.raises(ConfigError, match=f"--model: there is no folder {tmp_path}/x"):
         Settings(model=f"{tmp_path}/x").check()
+    with pytest.raises(ConfigError, match="--model: ~no-such-user/x: "):
+        Settings(model="~no-such-user/x").check()

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentkeeper.search import agents as module
+from agentkeeper.search import lexical
+from agentkeeper.search import rows as rows_module
 from agentkeeper.search.agents import AgentSearch
 from agentkeeper.search.document import Document
 
@@ -20,7 +22,7 @@ def toward(degrees: float) -> bytes:
 
 
 def document(
-    agent_id: str, name: str = "", description: str = "", tools: tuple[str, ...] = ()
+    agent_id: str, name: str = "", description: str = "busy", tools: tuple[str, ...] = ()
 ) -> Document:
     return Document(agent_id, name or f"agent {agent_id}", description, tools, (), ())
 
@@ -49,7 +51,7 @@ def test_the_nearest_comes_first_and_all_come() -> None:
         (document("w"), WEST), (document("n"), NORTH), (document("e"), EAST), (document("ne"), 45)
     )
     ranked = search.rank("whither", toward(EAST), (), 10, everybody)
-    assert [a for a, _ in ranked] == ["e", "ne", "w", "n"]
+    assert [a for a, _ in ranked] == ["e", "ne", "n", "w"]
     assert [score for _, score in ranked] == pytest.approx([1, math.sqrt(0.5), 0, 0], abs=1e-6)
 
 
@@ -146,7 +148,7 @@ def test_an_agent_that_goes_while_a_search_is_under_way_is_not_found() -> None:
     search.drop("1")
     search.put(document("4"), True)
     search.give("4", toward(EAST))
-    assert [a for a, _ in search.finish(under_way)] == ["2", "3"]
+    assert [a for a, _ in search.finish(under_way)] == ["2", "4"]
 
 
 def test_the_youngest_wait_first_until_they_have_a_vector_or_are_given_up() -> None:
@@ -271,9 +273,109 @@ def test_small_searches_agree_with_one_that_looks_at_everybody(
     assert [s for _, s in found] == pytest.approx([s for _, s in expected[:limit]])
 
 
-def test_a_name_of_too_many_agents_still_finds_some_of_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "MAX_NAMED", 5)
-    search = fleet(*((document(f"{i:02}", "worker-1"), 80 - i) for i in range(20)))
-    assert ids(search, "worker-1", EAST, 5) == ["04", "03", "02", "01", "00"]
+def test_all_who_have_a_tool_are_told_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lexical, "MAX_NAMED", 5)
+    search = fleet(
+        *((document(f"{i:02}", "x", tools=("geo_coder",)), 80 - i) for i in range(20)),
+        (document("near"), EAST),
+    )
+    assert ids(search, "use geo_coder for it", EAST, 21) == [
+        f"{i:02}" for i in range(19, -1, -1)
+    ] + ["near"]
+
+
+def test_whom_a_name_means_changes_with_the_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "MIN_GONE", 1)
+    search = fleet(*((document(str(i), "x", tools=("geo_coder",)), 10 * i) for i in range(6)))
+    search.put(document("1", "x"), True)
+    search.give("1", toward(EAST))
+    for gone in "0234":
+        search.drop(gone)
+    assert ids(search, "geo_coder", EAST) == ["5", "1"]
+    search.compact()
+    assert ids(search, "geo_coder", EAST) == ["5", "1"]
+
+
+def under_way(search: AgentSearch, limit: int = 10) -> module.Search:
+    begun = search.prepare("crumpled receipts", toward(EAST), (), limit, everybody)
+    begun.run()
+    return begun
+
+
+@pytest.mark.parametrize("limit", [1, 5, 30])
+def test_a_vector_that_comes_during_a_search_counts(limit: int) -> None:
+    search = fleet(*((document(f"{i:02}"), 80) for i in range(20)), (document("new"), None))
+    begun = under_way(search, limit)
+    search.give("new", toward(EAST))
+    found = [a for a, _ in search.finish(begun)]
+    assert found == ["new", *(f"{i:02}" for i in range(20))][:limit]
+
+
+def test_who_is_not_alive_when_a_search_ends_is_not_found() -> None:
+    search = fleet((document("1"), EAST), (document("2"), NORTH_EAST))
+    begun = under_way(search)
+    search.set_alive("1", False)
+    assert [a for a, _ in search.finish(begun)] == ["2"]
+
+
+def test_compaction_during_a_search_names_nobody_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "MIN_GONE", 1)
+    search = fleet(*((document(str(i), "x", "old"), 10 * i) for i in range(10)))
+    begun = under_way(search)
+    for i in range(10):
+        if i not in (0, 8, 9):
+            search.drop(str(i))
+    search.compact()
+    search.put(document("0", "x", "new"), True)
+    assert [a for a, _ in search.finish(begun)] == ["8", "9", "0"]
+
+
+def test_a_search_of_a_former_model_ends_with_words() -> None:
+    search = fleet((document("1"), EAST), (document("2", "x", "reads receipts"), WEST))
+    begun = under_way(search)
+    search.use_vectors(3)
+    assert [a for a, _ in search.finish(begun)] == ["2", "1"]
+
+
+@pytest.mark.parametrize("degrees", [None, EAST])
+def test_ties_fall_to_the_oldest_wherever_the_limit_cuts(degrees: float | None) -> None:
+    search = fleet(*((document(a, "atlas-1"), None) for a in "cab"))
+    for limit in (1, 2, 3):
+        assert ids(search, "atlas-1", degrees, limit) == ["c", "a", "b"][:limit]
+
+
+def test_it_looks_at_a_bounded_number_when_few_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MORE", 50)
+    search = fleet(*((document(f"{i:03}"), i / 4) for i in range(300)))
+    asked: list[str] = []
+
+    def nobody(agent_id: str) -> bool:
+        asked.append(agent_id)
+        return False
+
+    for query in ("q", ""):
+        asked.clear()
+        assert search.rank(query, toward(EAST), (), 3, nobody) == []
+        assert 0 < len(asked) <= 3 * (3 + 50)
+
+
+def test_nothing_is_looked_at_again_for_those_without_vector() -> None:
+    search = fleet(
+        *((document(f"{i:02}"), EAST if i < 3 else None) for i in range(60)),
+    )
+    begun = under_way(search)
+    assert [tier.cut for tier in begun.tiers] == [False]
+
+
+def test_a_mere_name_counts_for_less() -> None:
+    search = fleet((document("1", "reader", ""), 30), (document("2", "reader"), 35))
+    assert ids(search, "q", 30) == ["2", "1"]
+
+
+def test_who_says_nothing_at_all_waits_for_no_vector() -> None:
+    search = fleet((document("1", "!!!", ""), None), (document("2"), None))
+    for _ in range(2):
+        assert (list(search.waiting()), search.pending()) == (["2"], 1)
+        search.use_vectors(2)
+    search.put(document("1", "!!!"), True)
+    assert list(search.waiting()) == ["1", "2"]
