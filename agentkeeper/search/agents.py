@@ -144,7 +144,7 @@ class AgentSearch:
             self._given_up.discard(agent_id)
 
     def compact(self) -> None:
-        """Gives back what dropped agents have left behind, if that is much: then some 100 ms."""
+        """Gives back what dropped agents have left behind, if that is much; see `AgentRows`."""
         self._rows.compact()
 
     def use_vectors(self, dimension: int) -> None:

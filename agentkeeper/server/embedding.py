@@ -69,8 +69,8 @@ seconds the model took for a text."""
 class Embedding:
     """Gives agents their vectors in the background, and queries theirs when asked.
 
-    The embedder is started when there is something to embed. What a search asks of it is done even
-    if the search waits no longer, and once for all who ask for the same.
+    What a search asks of the embedder is done even if the search waits no longer, and once for all
+    who ask for the same.
     """
 
     def __init__(self, search: AgentSearch, make: MakeEmbedder) -> None:
