@@ -104,6 +104,10 @@ class Child:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+            # There is no public way to let go of pipes whose other ends others may still have, and
+            # left to the garbage collector they outlive the loop.
+            self._process._transport.close()  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
 
     def describe(self) -> str:
         """How it ended, and the last of what it had to say."""

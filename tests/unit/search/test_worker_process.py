@@ -101,7 +101,13 @@ async def stage(tmp_path):
 
 
 def children():
-    return psutil.Process().children()
+    """The workers among them: what tests share may have processes too."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "agentkeeper.search.worker" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def oom_score(pid):
