@@ -88,6 +88,8 @@ def serve(**given: Any) -> None:
     """Run the daemon until SIGTERM."""
     # gRPC is not used in the processes that this one starts, so nothing has to be made ready there.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    # The log has a line of JSON for each event; gRPC would put lines of its own between them.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # Imported here: the other subcommands need nothing of the daemon and start faster without.
     from agentkeeper.server import logs  # noqa: PLC0415
     from agentkeeper.server.config import ConfigError  # noqa: PLC0415

@@ -115,14 +115,14 @@ class Core:
             )
         except WaitOver:
             # Perhaps it was granted and the answer lost: asking once more tells, as the holder
-            # is granted it anew.
-            if exclusive:
-                raise errors.OutcomeUnknown(
-                    "acquire_lease: it may have been granted", grpc.StatusCode.DEADLINE_EXCEEDED
-                ) from None
+            # is granted it anew; or, with `exclusive`, refused it as its own.
             request.wait_ms = 0
             left_s = deadline_s - loop.time()
             answer = await self._caller.call(methods.ACQUIRE_LEASE, request, left_s)
+            if not answer.acquired and answer.lease.holder_agent_id == agent_id:
+                raise errors.OutcomeUnknown(
+                    "acquire_lease: it may have been granted", grpc.StatusCode.DEADLINE_EXCEEDED
+                ) from None
         return convert.lease_from(answer.lease) if answer.acquired else None
 
     async def renew_lease(

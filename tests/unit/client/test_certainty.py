@@ -43,13 +43,20 @@ async def test_what_the_daemon_refuses_is_refused_whatever_was_in_doubt():
         await make(transport).call(methods.CREATE_TASK, pb.CreateTaskRequest(type="x"), 5.0)
 
 
-async def test_an_exclusive_wait_without_an_answer_is_of_unknown_outcome():
-    """Asking once more would be refused to the holder itself."""
-    transport = Transport(past_the_wait)
-    with pytest.raises(errors.OutcomeUnknown):
-        await a_core(transport).acquire_lease(
-            "k", "agent", 10, wait_s=0.001, exclusive=True, timeout_s=80.0
-        )
+@pytest.mark.parametrize("holder", ["agent", "another", ""])
+async def test_an_exclusive_wait_without_an_answer_is_asked_about_once_more(holder):
+    """Only where the agent itself is told to be the holder, nobody knows by which grant."""
+    lease = pb.Lease(task_id="k", holder_agent_id=holder or "agent", token=pb.FencingToken(value=7))
+    answer = pb.AcquireLeaseResponse(lease=lease, acquired=not holder)
+    acquiring = a_core(Transport(past_the_wait, past_the_wait, answer)).acquire_lease(
+        "k", "agent", 10, wait_s=0.001, exclusive=True, timeout_s=80.0
+    )
+    if holder == "agent":
+        with pytest.raises(errors.OutcomeUnknown):
+            await acquiring
+    else:
+        lease = await acquiring
+        assert (lease is None) if holder else (lease.token == 7)
 
 
 @pytest.mark.parametrize(
