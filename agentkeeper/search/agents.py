@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pyroaring import BitMap
@@ -48,11 +48,6 @@ class Tier:
     plans: list[Plan]
     hits: list[Hits] = field(default_factory=list)
 
-    @property
-    def cut(self) -> bool:
-        """Whether there are more than those it finds."""
-        return any(plan.rows_scanned > plan.limit for plan in self.plans)
-
 
 @dataclass(slots=True)
 class Search:
@@ -65,12 +60,8 @@ class Search:
     fits: Callable[[str], bool]
     index: VectorIndex | None
     """The vectors it is done with; without, it goes by words."""
-    generation: int
-    """Of the rows that it knows."""
     hints: Mapping[str, float] = field(default_factory=dict)
     tiers: list[Tier] = field(default_factory=list)
-    planned: BitMap = field(default_factory=BitMap)
-    """Whose vectors are looked at."""
 
     @property
     def rows_scanned(self) -> int:
@@ -82,12 +73,6 @@ class Search:
         for tier in self.tiers:
             if not tier.hits:
                 tier.hits = [plan.run() for plan in tier.plans]
-
-    def begin_again(self, generation: int) -> None:
-        """Forgets whom it has looked at."""
-        self.generation = generation
-        self.tiers = []
-        self.planned = BitMap()
 
 
 class AgentSearch:
@@ -143,9 +128,11 @@ class AgentSearch:
             self._rows.drop(agent_id)
             self._given_up.discard(agent_id)
 
-    def compact(self) -> None:
-        """Gives back what dropped agents have left behind, if that is much; see `AgentRows`."""
-        self._rows.compact()
+    def compact(self) -> bool:
+        """Gives back some of what dropped agents have left behind, if that is much. Tells whether
+        there is more to do; see `AgentRows`.
+        """
+        return self._rows.compact()
 
     def use_vectors(self, dimension: int) -> None:
         """Ranks by meaning from now on, with vectors of a model yet to be given, all anew."""
@@ -224,8 +211,7 @@ class AgentSearch:
     ) -> Search:
         """`rank`'s first step; `Search.run` and `finish` follow."""
         index = None if not query or query_vector is None else self._vectors
-        generation = self._rows.generation
-        search = Search(query, query_vector, frozenset(tools), limit, fits, index, generation)
+        search = Search(query, query_vector, frozenset(tools), limit, fits, index)
         self._plan(search, self._rows.fitting(search.tools), limit + SPARE)
         return search
 
@@ -261,10 +247,11 @@ class AgentSearch:
         index, vector = search.index, search.query_vector
         if index is None or vector is None:
             return
-        fresh = fitting - index.lacking(fitting) - search.planned
+        fresh = fitting - index.lacking(fitting)
+        for tier in search.tiers:
+            fresh = fresh.difference(*map(index.unmoved, tier.plans))
         if not fresh:
             return
-        search.planned |= fresh
         search.hints = self._lexical.hinted(search.query)
         hinted = self._rows_of(search.hints)
         for bonus, members in self._tiers(search.query, fresh):
@@ -289,25 +276,32 @@ class AgentSearch:
 
     def _by_meaning(self, search: Search, index: VectorIndex, fitting: BitMap) -> Found:
         """Who has a vector by now. Looks again, further down, if too many don't fit."""
-        if search.generation != self._rows.generation:
-            search.begin_again(self._rows.generation)
         self._plan(search, fitting, search.limit + SPARE)
         search.run()
-        found = self._scored(search, index, fitting)
-        if len(found) < search.limit and any(tier.cut for tier in search.tiers):
-            search.begin_again(self._rows.generation)
+        found, enough = self._scored(search, index, fitting)
+        if not enough:
+            search.tiers = []
             self._plan(search, fitting, search.limit + MORE)
             search.run()
-            found = self._scored(search, index, fitting)
+            found, _ = self._scored(search, index, fitting)
         return found
 
-    def _scored(self, search: Search, index: VectorIndex, fitting: BitMap) -> Found:
-        return [
-            (agent_id, tier.bonus + by_meaning(cosine, search.hints.get(agent_id, 0.0)), cosine)
-            for tier in search.tiers
-            for agent_id, cosine in chain.from_iterable(map(index.names, tier.hits))
-            if self._within(agent_id, fitting) and search.fits(agent_id)
-        ]
+    def _scored(self, search: Search, index: VectorIndex, fitting: BitMap) -> tuple[Found, bool]:
+        """Who was found and fits, and whether nobody better can have been left out."""
+        found: Found = []
+        enough = True
+        for tier in search.tiers:
+            for hits in tier.hits:
+                fit = [
+                    (agent_id, cosine)
+                    for agent_id, cosine in index.names(hits)
+                    if self._within(agent_id, fitting) and search.fits(agent_id)
+                ]
+                enough = enough and (len(fit) >= search.limit or not hits.cut)
+                for agent_id, cosine in fit:
+                    score = by_meaning(cosine, search.hints.get(agent_id, 0.0))
+                    found.append((agent_id, tier.bonus + score, cosine))
+        return found, enough
 
     def _by_words(self, search: Search, rows: BitMap) -> Ranked:
         if not rows:

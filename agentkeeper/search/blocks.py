@@ -53,19 +53,16 @@ class VectorBlocks:
             self._blocks.append(np.zeros((BLOCK_ROWS, self._dimension), np.float32))
         self._blocks[number][place] = vector
 
-    def gather(self, rows: Rows, at_least: int = 0) -> Floats:
-        """The vectors of ascending rows; zeros where none was put, and up to `at_least` rows."""
-        vectors = np.zeros((max(len(rows), at_least), self._dimension), np.float32)
+    def gather(self, rows: Rows) -> Floats:
+        """The vectors of ascending rows; zeros where none was put."""
+        vectors = np.zeros((len(rows), self._dimension), np.float32)
         for block, start, places in self._parts(rows):
             vectors[start : start + len(places)] = block[places]
         return vectors
 
-    def renumbered(self, kept: Rows) -> "VectorBlocks":
-        """A copy in which row `kept[i]` is row `i`."""
-        copy = VectorBlocks(self._dimension)
-        for start in range(0, len(kept), BLOCK_ROWS):
-            copy._blocks.append(self.gather(kept[start : start + BLOCK_ROWS], BLOCK_ROWS))
-        return copy
+    def cut(self, end: int) -> None:
+        """Gives back the memory of rows from `end` on, block by block."""
+        del self._blocks[-(-end // BLOCK_ROWS) :]
 
     def scores(self, rows: Rows, query: Floats) -> Floats:
         """The dot products of the query with ascending rows."""

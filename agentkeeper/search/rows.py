@@ -1,12 +1,14 @@
 """Agents as row numbers, and who has which tools and names as sets of them.
 
-Rows are given in the order in which agents come and never again to another agent, so going through
-a set meets the oldest agents first, and what two sets share costs microseconds. The sets are
-Roaring bitmaps (Lemire et al., "Roaring bitmaps: implementation of an optimized software library",
-Software: Practice and Experience 48(4), 2018).
+Rows are given in the order in which agents come, so going through a set meets the oldest agents
+first, and what two sets share costs microseconds. Those of agents gone stay empty until `compact`
+moves others down, in the same order. The sets are Roaring bitmaps (Lemire et al., "Roaring bitmaps:
+implementation of an optimized software library", Software: Practice and Experience 48(4), 2018).
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Protocol
 
 from pyroaring import BitMap
@@ -15,6 +17,10 @@ Sets = dict[str, BitMap]
 
 MIN_GONE = 4096
 """How many rows must be without agent before `compact` does anything."""
+STEP_ROWS = 64
+"""So many rows are looked at in one step; below a millisecond if all are moved."""
+KEPT_MOVES = 1024
+"""A search that goes on for more steps than these is done again."""
 
 
 class RowFollower(Protocol):
@@ -23,8 +29,11 @@ class RowFollower(Protocol):
     def dropped(self, row: int) -> None:
         """The row's agent is gone."""
 
-    def moved(self, kept: Sequence[int]) -> None:
-        """Rows have new numbers: what was row `kept[i]` is row `i` now. `kept` is ascending."""
+    def moved(self, before: Sequence[int], after: Sequence[int]) -> None:
+        """Who was in row `before[i]` is in row `after[i]` now, which was free. Both ascend."""
+
+    def cut(self, end: int) -> None:
+        """There are no rows from `end` on, until agents come: compaction is done."""
 
 
 class AgentRows:
@@ -34,7 +43,7 @@ class AgentRows:
     """
 
     def __init__(self) -> None:
-        self._row_of: dict[str, int] = {}  # in order of rows
+        self._row_of: dict[str, int] = {}
         self._agents: list[str | None] = []
         self._tools_of: dict[str, tuple[str, ...]] = {}
         self._names_of: dict[str, tuple[str, ...]] = {}
@@ -42,13 +51,13 @@ class AgentRows:
         self._named: Sets = {}
         self._alive = BitMap()
         self._followers: list[RowFollower] = []
-        self.generation = 0
-        """How often rows have been given new numbers. Rows of another generation mean nothing."""
-
-    @property
-    def agents(self) -> Sequence[str | None]:
-        """The agents by row, None for those gone. `compact` leaves it behind as it was then."""
-        return self._agents
+        self.compacting = False
+        """Whether `compact` is at it."""
+        self._looked = self._filled = 0
+        """Compaction has looked at so many rows; their agents are in the first so many."""
+        self.moves = 0
+        """How often rows have come to mean other agents. `unmoved` takes it as a point in time."""
+        self._last_moves: deque[BitMap] = deque(maxlen=KEPT_MOVES)
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -133,27 +142,68 @@ class AgentRows:
         return fitting
 
     def compact(self) -> bool:
-        """Gives the agents new rows without gaps, in the same order, if more than half of the rows
-        are without agent. Tells whether it did; then rows and sets from before mean nothing.
+        """Once more than half of the rows are without agent, moves the others down, some with each
+        call, until no gaps are left. Tells whether there is more to do.
 
-        To be called between searches; 250 to 500 ms if 40,000 agents with a dozen tools are left.
+        What was in a set before may be in another row now; followers are told.
         """
         gone = len(self._agents) - len(self)
-        if gone < MIN_GONE or gone * 2 <= len(self._agents):
+        if not self.compacting and (gone < MIN_GONE or gone * 2 <= len(self._agents)):
             return False
-        kept = list(self._row_of.values())
-        agents: list[str | None] = list(self._row_of)
-        alive = [row for row, before in enumerate(kept) if before in self._alive]
-        having = _sets(self._tools_of[agent_id] for agent_id in self._row_of)
-        named = _sets(self._names_of[agent_id] for agent_id in self._row_of)
-        self._row_of = {agent_id: row for row, agent_id in enumerate(self._row_of)}
-        self._agents = agents  # not in place: a search may still look names up in the former list
-        self._alive = BitMap(alive)
-        self._having, self._named = having, named
-        self.generation += 1
+        self.compacting = True
+        before, after = [], []
+        end = min(self._looked + STEP_ROWS, len(self._agents))
+        for row in range(self._looked, end):
+            agent_id = self._agents[row]
+            if agent_id is None:
+                continue
+            if row != self._filled:
+                self._move(agent_id, row, self._filled)
+                before.append(row)
+                after.append(self._filled)
+            self._filled += 1
+        self._looked = end
+        if before:
+            self._note(BitMap(before) | BitMap(after))
+            for follower in self._followers:
+                follower.moved(before, after)
+        if end == len(self._agents):
+            self._finish()
+        return self.compacting
+
+    def unmoved(self, rows: BitMap, moves: int) -> BitMap:
+        """Those of the rows that mean whom they meant when `moves` was this, if he is there."""
+        missed = self.moves - moves
+        if missed > len(self._last_moves):
+            return BitMap()
+        return rows.difference(*islice(reversed(self._last_moves), missed))
+
+    def _note(self, rows: BitMap) -> None:
+        self.moves += 1
+        self._last_moves.append(rows)
+
+    def _move(self, agent_id: str, row: int, to: int) -> None:
+        self._row_of[agent_id] = to
+        self._agents[row], self._agents[to] = None, agent_id
+        if row in self._alive:
+            self._alive.add(to)
+            self._alive.remove(row)
+        for sets, keys in (
+            (self._having, self._tools_of[agent_id]),
+            (self._named, self._names_of[agent_id]),
+        ):
+            for key in keys:
+                sets[key].add(to)
+                sets[key].discard(row)
+
+    def _finish(self) -> None:
+        end = self._filled
+        self._note(BitMap(range(end, len(self._agents))))
+        del self._agents[end:]
+        self.compacting = False
+        self._looked = self._filled = 0
         for follower in self._followers:
-            follower.moved(kept)
-        return True
+            follower.cut(end)
 
     def _take(self, agent_id: str, row: int) -> None:
         _discard(self._having, self._tools_of[agent_id], row)
@@ -173,12 +223,3 @@ def _discard(sets: Sets, keys: Iterable[str], row: int) -> None:
         rows.discard(row)
         if not rows:
             del sets[key]
-
-
-def _sets(keys_of: Iterable[tuple[str, ...]]) -> Sets:
-    """The sets of agents, in order of their rows, by what each has."""
-    sets: dict[str, list[int]] = {}
-    for row, keys in enumerate(keys_of):
-        for key in keys:
-            sets.setdefault(key, []).append(row)
-    return {key: BitMap(rows) for key, rows in sets.items()}

@@ -24,15 +24,22 @@ MAX_OUTSIDE = 4096
 MAX_PROPOSED = 1000
 """The most rows that the graph is asked for."""
 
+Best = tuple[list[int], list[float]]
+"""Rows and their cosines, best first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hits:
     """Rows and their cosines, best first. Only `VectorIndex.names` makes agents of them."""
 
+    plan: "Plan"
     rows: list[int]
     scores: list[float]
-    agents: Sequence[str | None]
-    """Whom the rows meant when the search was planned."""
+
+    @property
+    def cut(self) -> bool:
+        """Whether there are more than those found."""
+        return len(self.plan.targets) > self.plan.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,8 @@ class Plan:
     targets: BitMap
     limit: int
     blocks: VectorBlocks
-    agents: Sequence[str | None]
+    moves: int
+    """`AgentRows.moves` when it was made."""
     proposals: Proposals | None = None
 
     @property
@@ -63,30 +71,31 @@ class Plan:
 
     def run(self) -> Hits:
         """The best of the targets. Meanwhile the index may change: an agent that gets another
-        vector is scored by either, and one that goes is left out by `VectorIndex.names`.
+        vector is scored by either, and one that goes or moves is left out by `VectorIndex.names`.
         """
-        hits = None if self.proposals is None else self._walk(self.proposals)
-        return self._scan(self.targets) if hits is None else hits
+        best = None if self.proposals is None else self._walk(self.proposals)
+        rows, scores = self._scan(self.targets) if best is None else best
+        return Hits(self, rows, scores)
 
-    def _scan(self, targets: BitMap) -> Hits:
+    def _scan(self, targets: BitMap) -> Best:
         rows = row_array(targets)
-        return best(rows, self.blocks.scores(rows, self.query), self.limit, self.agents)
+        return best_of(rows, self.blocks.scores(rows, self.query), self.limit)
 
-    def _walk(self, proposals: Proposals) -> Hits | None:
+    def _walk(self, proposals: Proposals) -> Best | None:
         """The best of what the graph proposes, or None if that may not be all of them."""
         graph = proposals.graph
         near = graph.near(self.query, proposals.count)
         if near is None or len(near & self.targets) < self.limit:
             return None
         farthest = float(np.min(self.blocks.scores(row_array(near), self.query)))
-        hits = self._scan((near & self.targets) | proposals.outside)
-        if hits.scores[-1] <= farthest:
+        found = rows, scores = self._scan((near & self.targets) | proposals.outside)
+        if scores[-1] <= farthest:
             return None  # others who are just as near would have the lower rows
         if graph.to_check():
             exact = self._scan(self.targets)
-            graph.judge(len({*hits.rows} & {*exact.rows}) / len(exact.rows))
+            graph.judge(len({*rows} & {*exact[0]}) / len(exact[0]))
             return exact
-        return hits
+        return found
 
 
 class VectorIndex:
@@ -106,17 +115,12 @@ class VectorIndex:
     def __len__(self) -> int:
         return len(self._having)
 
-    @property
-    def in_graph(self) -> int:
-        """How many vectors a graph knows."""
-        return 0 if self._graph is None or self._graph.closed else len(self._graph)
-
     def put(self, agent_id: str, vector: bytes, weight: float = 1.0) -> None:
         """Gives an agent its vector, in place of any before; an unknown one changes nothing.
 
         The vector is little-endian float32 and is brought to unit length. The agent's cosines are
-        multiplied by `weight`. Raises ValueError if it
-        has another dimension, no direction, or a number that is not finite.
+        multiplied by `weight`. Raises ValueError if it has another dimension, no direction, or a
+        number that is not finite.
         """
         ready = unit(vector, self.dimension)
         row = self._rows.row(agent_id)
@@ -130,12 +134,6 @@ class VectorIndex:
         else:
             self._graph.add(BitMap([row]))
 
-    def discard(self, agent_id: str) -> None:
-        """Forgets an agent's vector, as when its card has changed."""
-        row = self._rows.row(agent_id)
-        if row is not None:
-            self.dropped(row)
-
     def lacking(self, fitting: BitMap) -> BitMap:
         """Those of the rows that have no vector yet."""
         return fitting - self._having
@@ -148,16 +146,18 @@ class VectorIndex:
         targets = fitting & self._having
         ready = unit(query, self.dimension)
         proposals = self._proposals(targets, limit)
-        return Plan(ready, targets, limit, self._blocks, self._rows.agents, proposals)
+        return Plan(ready, targets, limit, self._blocks, self._rows.moves, proposals)
+
+    def unmoved(self, plan: Plan) -> BitMap:
+        """The plan's targets, without rows that have come to mean another agent."""
+        return self._rows.unmoved(plan.targets, plan.moves)
 
     def names(self, hits: Hits) -> list[tuple[str, float]]:
-        """Agents and cosines, best first, ties by row; without those that have gone since."""
-        named = (
-            (hits.agents[row], score) for row, score in zip(hits.rows, hits.scores, strict=True)
-        )
-        return [
-            (agent, score) for agent, score in named if agent is not None and agent in self._rows
-        ]
+        """Agents and cosines, best first, ties by row; without those gone or moved since."""
+        targets = self.unmoved(hits.plan)
+        scored = zip(hits.rows, hits.scores, strict=True)
+        named = ((self._rows.agent(row), score) for row, score in scored if row in targets)
+        return [(agent, score) for agent, score in named if agent is not None]
 
     def close(self) -> None:
         """Ends the graph's thread, if there is one, and hears no more of the rows."""
@@ -171,21 +171,33 @@ class VectorIndex:
         if self._graph is not None:
             self._graph.drop(row)
 
-    def moved(self, kept: Sequence[int]) -> None:
-        """See `RowFollower`. Plans keep the blocks they were made with."""
-        having = [row for row, before in enumerate(kept) if before in self._having]
-        self._blocks = self._blocks.renumbered(np.asarray(kept, np.uint32))
-        self._having = BitMap(having)
+    def moved(self, before: Sequence[int], after: Sequence[int]) -> None:
+        """See `RowFollower`. No graph can follow."""
+        self._end_graph()
+        taken = [to for row, to in zip(before, after, strict=True) if row in self._having]
+        left = self._having & BitMap(before)
+        for row, vector in zip(taken, self._blocks.gather(row_array(left)), strict=True):
+            self._blocks.put(row, vector)
+        self._having -= left
+        self._having |= BitMap(taken)
+
+    def cut(self, end: int) -> None:
+        """See `RowFollower`."""
+        self._blocks.cut(end)
         self._begin_graph()
 
     def _begin_graph(self) -> None:
-        """Builds a graph anew, if there are enough vectors for one."""
+        """Builds a graph anew, if there are enough vectors for one that stay where they are."""
+        self._end_graph()
+        if self._graph_from is None or self._rows.compacting or len(self) < self._graph_from:
+            return
+        self._graph = Graph(self.dimension, self._blocks)
+        self._graph.add(self._having)
+
+    def _end_graph(self) -> None:
         if self._graph is not None:
             self._graph.close()
             self._graph = None
-        if self._graph_from is not None and len(self) >= self._graph_from:
-            self._graph = Graph(self.dimension, self._blocks)
-            self._graph.add(self._having)
 
     def _proposals(self, targets: BitMap, limit: int) -> Proposals | None:
         graph = self._graph
@@ -201,7 +213,7 @@ class VectorIndex:
         return Proposals(graph, count, outside) if count <= MAX_PROPOSED else None
 
 
-def best(rows: Rows, scores: Floats, limit: int, agents: Sequence[str | None]) -> Hits:
+def best_of(rows: Rows, scores: Floats, limit: int) -> Best:
     """The `limit` highest scores, ties by row; the rows are ascending."""
     scores = np.clip(scores, -1, 1)  # rounding may leave equal directions a bit above 1
     if limit < len(rows):
@@ -212,4 +224,4 @@ def best(rows: Rows, scores: Floats, limit: int, agents: Sequence[str | None]) -
         chosen = np.sort(np.concatenate((above, equal)))
         rows, scores = rows[chosen], scores[chosen]
     order = np.argsort(-scores, kind="stable")
-    return Hits(rows[order].tolist(), scores[order].tolist(), agents)
+    return rows[order].tolist(), scores[order].tolist()

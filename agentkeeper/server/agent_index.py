@@ -201,10 +201,11 @@ class AgentIndex:
                 log.exception("agent can't be indexed")
         self._progress.set()
         self._progress = asyncio.Event()
-        self._working = bool(self._queue)
+        while (compacting := self._search.compact()) and loop.time() < end_s:
+            pass
+        self._working = compacting or bool(self._queue)
         if self._working:
             loop.call_later(SLICE_S / 4, self._work)
-        self._search.compact()
         if self.embedding is not None and len(self._search):
             self.embedding.wake()
 

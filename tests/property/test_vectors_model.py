@@ -46,6 +46,7 @@ def small_blocks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks_module, "BLOCK_ROWS", 4)
         patch.setattr(rows_module, "MIN_GONE", 2)
+        patch.setattr(rows_module, "STEP_ROWS", 3)
         yield
 
 
@@ -55,13 +56,13 @@ class Changes(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}  # in order of registration
         self.rows = AgentRows()
         self.index = VectorIndex(self.rows, DIMENSION)
-        self.under_way: list[tuple[Plan, dict[str, set[float]]]] = []
+        self.under_way: list[tuple[Plan, dict[str, set[float]], dict[str, int]]] = []
 
     @rule(agent=agents, tools=tool_sets, alive=st.booleans())
     def put(self, agent: str, tools: tuple[str, ...], alive: bool) -> None:
         vector = self.known[agent].vector if agent in self.known else None
         self.known[agent] = Known(tools, alive, vector)
-        self.rows.put(agent, tools, alive)
+        self.rows.put(agent, tools, alive, tools)
 
     @rule(agent=agents, alive=st.booleans())
     def set_alive(self, agent: str, alive: bool) -> None:
@@ -78,19 +79,21 @@ class Changes(RuleBasedStateMachine):
     def compact(self) -> None:
         self.rows.compact()
 
+    @rule()
+    def compact_all(self) -> None:
+        while self.rows.compact():
+            pass
+        if not self.rows.compact():
+            last = max((self.rows.row(agent) or 0 for agent in self.known), default=0)
+            assert last < max(2 * len(self.known), len(self.known) + 2)
+
     @rule(agent=agents, direction=directions)
     def give(self, agent: str, direction: tuple[int, int]) -> None:
         if agent in self.known:
             self.known[agent].vector = direction
-            for plan, scores in self.under_way:
+            for plan, scores, _ in self.under_way:
                 scores.setdefault(agent, set()).add(cosine(plan.query.tolist(), direction))
         self.index.put(agent, packed(direction))
-
-    @rule(agent=agents)
-    def discard(self, agent: str) -> None:
-        if agent in self.known:
-            self.known[agent].vector = None
-        self.index.discard(agent)
 
     @rule(tools=tool_sets, query=directions, limit=st.integers(0, 14))
     def find(self, tools: tuple[str, ...], query: tuple[int, int], limit: int) -> None:
@@ -103,15 +106,20 @@ class Changes(RuleBasedStateMachine):
     def begin(self, tools: tuple[str, ...], query: tuple[int, int]) -> None:
         plan = self.index.plan(packed(query), self.rows.fitting(tools), 14)
         scores = {agent: {score} for agent, score in self.nearest(tools, query, 14)}
-        self.under_way.append((plan, scores))
+        rows = {agent: row for agent in scores if (row := self.rows.row(agent)) is not None}
+        self.under_way.append((plan, scores, rows))
 
     @rule()
     def end(self) -> None:
-        """What was begun earlier finds only whom it meant, with a score they have had since."""
-        for plan, scores in self.under_way:
-            for agent, score in self.index.names(plan.run()):
+        """What was begun earlier finds whom it meant, with a score they have had since, but for
+        those who have gone or moved.
+        """
+        for plan, scores, rows in self.under_way:
+            found = dict(self.index.names(plan.run()))
+            for agent, score in found.items():
                 assert agent in self.known
                 assert any(score == pytest.approx(had) for had in scores[agent])
+            assert set(found) == {a for a, row in rows.items() if self.rows.row(a) == row}
         self.under_way.clear()
 
     @invariant()
@@ -120,6 +128,11 @@ class Changes(RuleBasedStateMachine):
         lacking = [self.rows.agent(row) for row in self.index.lacking(self.rows.fitting())]
         assert lacking == [a for a in self.fitting(()) if self.known[a].vector is None]
         assert len(self.rows) == len(self.known)
+        for tool in TOOLS:
+            having = [self.rows.agent(row) for row in self.rows.fitting([tool])]
+            assert having == self.fitting((tool,))
+            named = [self.rows.agent(row) for row in self.rows.named(tool)]
+            assert named == [a for a, known in self.known.items() if tool in known.tools]
         assert len(self.index) == sum(known.vector is not None for known in self.known.values())
 
     def fitting(self, tools: tuple[str, ...]) -> list[str]:

@@ -11,6 +11,7 @@ from agentkeeper.search import agents as module
 from agentkeeper.search import lexical
 from agentkeeper.search import rows as rows_module
 from agentkeeper.search.agents import AgentSearch
+from agentkeeper.search.blocks import Floats, Rows, VectorBlocks
 from agentkeeper.search.document import Document
 
 EAST, NORTH_EAST, NORTH, WEST = 0.0, 45.0, 91.0, 180.0
@@ -39,6 +40,11 @@ def fleet(*given: tuple[Document, float | None]) -> AgentSearch:
         if degrees is not None:
             search.give(each.agent_id, toward(degrees))
     return search
+
+
+def compact(search: AgentSearch) -> None:
+    while search.compact():
+        pass
 
 
 def ids(search: AgentSearch, query: str, degrees: float | None, limit: int = 10) -> list[str]:
@@ -292,7 +298,7 @@ def test_whom_a_name_means_changes_with_the_cards(monkeypatch: pytest.MonkeyPatc
     for gone in "0234":
         search.drop(gone)
     assert ids(search, "geo_coder", EAST) == ["5", "1"]
-    search.compact()
+    compact(search)
     assert ids(search, "geo_coder", EAST) == ["5", "1"]
 
 
@@ -325,9 +331,64 @@ def test_compaction_during_a_search_names_nobody_twice(monkeypatch: pytest.Monke
     for i in range(10):
         if i not in (0, 8, 9):
             search.drop(str(i))
-    search.compact()
+    compact(search)
     search.put(document("0", "x", "new"), True)
     assert [a for a, _ in search.finish(begun)] == ["8", "9", "0"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), limit=st.integers(1, 12))
+def test_a_search_during_compaction_finds_what_one_after_it_does(
+    data: st.DataObject, limit: int
+) -> None:
+    angles = data.draw(st.lists(st.integers(0, 90), min_size=5, max_size=40))
+    names = [f"{i:02}" for i in range(len(angles))]
+    gone = data.draw(st.lists(st.sampled_from(names), unique=True, max_size=len(names)))
+    scores = VectorBlocks.scores
+
+    def step(search: AgentSearch) -> None:
+        for _ in range(data.draw(st.integers(0, 6))):
+            if gone and data.draw(st.booleans()):
+                search.drop(gone.pop())
+            search.compact()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "MIN_GONE", 1)
+        patch.setattr(rows_module, "STEP_ROWS", 2)
+        patch.setattr(module, "SPARE", 1)
+        search = fleet(*((document(a, "x"), angle) for a, angle in zip(names, angles, strict=True)))
+        for agent_id in names[: data.draw(st.integers(0, len(names)))]:
+            search.drop(agent_id)
+        begun = search.prepare("crumpled receipts", toward(EAST), (), limit, everybody)
+        step(search)
+
+        def moving(blocks: VectorBlocks, rows: Rows, query: Floats) -> Floats:
+            step(search)  # as it would while another thread compares
+            found = scores(blocks, rows, query)
+            step(search)
+            return found
+
+        patch.setattr(VectorBlocks, "scores", moving)
+        begun.run()
+        patch.setattr(VectorBlocks, "scores", scores)
+        step(search)
+        search.put(document("new", "x"), True)
+        search.give("new", toward(30))
+        found = search.finish(begun)
+        assert found == search.rank("crumpled receipts", toward(EAST), (), limit, everybody)
+
+
+def test_whoever_comes_during_a_search_takes_no_ones_place_that_is_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SPARE", 1)
+    search = fleet((document("1"), 0), (document("2"), 5), (document("3"), 10))
+    begun = under_way(search, 1)
+    search.drop("1")
+    search.drop("2")
+    search.put(document("new"), True)
+    search.give("new", toward(60))
+    assert [a for a, _ in search.finish(begun)] == ["3"]
 
 
 def test_a_search_of_a_former_model_ends_with_words() -> None:
@@ -364,7 +425,7 @@ def test_nothing_is_looked_at_again_for_those_without_vector() -> None:
         *((document(f"{i:02}"), EAST if i < 3 else None) for i in range(60)),
     )
     begun = under_way(search)
-    assert [tier.cut for tier in begun.tiers] == [False]
+    assert [hits.cut for tier in begun.tiers for hits in tier.hits] == [False, False]
 
 
 def test_a_mere_name_counts_for_less() -> None:

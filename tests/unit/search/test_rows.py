@@ -13,8 +13,16 @@ class Follower:
     def dropped(self, row: int) -> None:
         self.heard.append(row)
 
-    def moved(self, kept: Sequence[int]) -> None:
-        self.heard.append(list(kept))
+    def moved(self, before: Sequence[int], after: Sequence[int]) -> None:
+        self.heard.append((list(before), list(after)))
+
+    def cut(self, end: int) -> None:
+        self.heard.append(f"cut {end}")
+
+
+def compact(rows: AgentRows) -> None:
+    while rows.compact():
+        pass
 
 
 @pytest.fixture
@@ -103,31 +111,73 @@ def test_compacting_keeps_order_tools_and_who_is_alive(
     monkeypatch.setattr(rows_module, "MIN_GONE", 2)
     follower = Follower()
     rows.follow(follower)
-    former = rows.agents
     rows.put("d", ("ocr",), alive=False)
-    assert not rows.compact()
     rows.drop("a")
     rows.drop("b")
-    assert not rows.compact()  # half of the rows, not more
+    compact(rows)
+    assert rows.row("d") == 3  # half of the rows are gone, not more
     rows.put("e", ("ocr",), alive=True)
     rows.drop("e")
-    assert rows.compact()
-    assert rows.generation == 1
-    assert follower.heard == [0, 1, 4, [2, 3]]
+    compact(rows)
+    assert follower.heard == [0, 1, 4, ([2, 3], [0, 1]), "cut 2"]
     assert (rows.row("c"), rows.row("d"), len(rows)) == (0, 1, 2)
     assert named(rows, ["ocr"]) == ["c"]
     rows.set_alive("d", True)
     rows.put("f", ("ocr",), alive=True)
     assert named(rows, ["ocr"]) == ["c", "d", "f"]
-    assert list(former) == [None, None, "c", "d", None]
-    assert not rows.compact()
+    assert rows.row("f") == 2
+
+
+def test_compaction_goes_on_step_by_step_while_agents_come_and_go(
+    rows: AgentRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "MIN_GONE", 2)
+    monkeypatch.setattr(rows_module, "STEP_ROWS", 2)
+    for agent_id in "defgh":
+        rows.put(agent_id, ("ocr",), alive=True)
+    for agent_id in "abdeg":
+        rows.drop(agent_id)
+    follower = Follower()
+    rows.follow(follower)
+    assert rows.compact()  # looks at a and b
+    assert rows.compact()  # moves c
+    assert named(rows) == ["c", "f", "h"]
+    rows.drop("c")
+    rows.put("i", ("ocr",), alive=True)
+    compact(rows)
+    assert named(rows, ["ocr"]) == ["f", "h", "i"]
+    assert [rows.row(agent_id) for agent_id in "fhi"] == [1, 2, 3]
+    assert follower.heard == [([2], [0]), 0, ([5], [1]), ([7], [2]), ([8], [3]), "cut 4"]
+
+
+def test_rows_that_come_to_mean_others_are_told_apart(
+    rows: AgentRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "MIN_GONE", 1)
+    monkeypatch.setattr(rows_module, "STEP_ROWS", 1)
+    monkeypatch.setattr(rows_module, "KEPT_MOVES", 3)
+    rows = AgentRows()
+    for agent_id in "abcdef":
+        rows.put(agent_id, (), alive=True)
+    all_rows, began = rows.fitting(), rows.moves
+    for agent_id in "bcef":
+        rows.drop(agent_id)
+    assert rows.unmoved(all_rows, began) == all_rows
+    compact(rows)  # d to row 1, nobody from row 2 on
+    assert list(rows.unmoved(all_rows, began)) == [0]
+    for agent_id in "ghij":
+        rows.put(agent_id, (), alive=True)
+    for agent_id in "adgh":
+        rows.drop(agent_id)
+    compact(rows)
+    assert list(rows.unmoved(all_rows, began)) == [], "too long ago to tell"
 
 
 def test_few_gaps_are_not_worth_compacting(rows: AgentRows) -> None:
-    for agent_id in "abc":
+    for agent_id in "ab":
         rows.drop(agent_id)
     assert not rows.compact()
-    assert rows.generation == 0
+    assert rows.row("c") == 2
 
 
 def test_names_tell_who_has_them_and_filter_nobody(
@@ -142,6 +192,6 @@ def test_names_tell_who_has_them_and_filter_nobody(
     for agent_id in "abce":
         rows.drop(agent_id)
     assert (list(rows.named("x")), list(rows.named("y"))) == ([5], [3])
-    assert rows.compact()
+    compact(rows)
     assert (list(rows.named("x")), list(rows.named("y"))) == ([1], [0])
     assert list(rows.named("z")) == []
