@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTO := proto/agentkeeper/v1/agentkeeper.proto
 
-.PHONY: demo test check check-fast containers generate lock bench clean
+.PHONY: demo test check check-fast chaos containers generate lock bench clean
 
 demo: $(STAMP)  ## three replicas, the whole story, the leader killed under load
 	$(BIN)/agentkeeper demo
@@ -30,6 +30,9 @@ generate: $(STAMP)  ## the protocol's code, the sync face of the SDK, the refere
 	$(BIN)/python tools/make_sync.py
 	$(BIN)/python tools/reference.py
 	$(BIN)/python tools/cli_reference.py
+
+chaos: $(STAMP)  ## five minutes of kills, pauses and restarts under load, checked and reported
+	$(BIN)/python -m chaos run --scenario kills --minutes 5
 
 containers: $(STAMP)  ## the compose files and the image on a Docker engine: builds, kills, cuts, upgrades
 	$(BIN)/pytest tests/containers

@@ -42,15 +42,16 @@ class LocalCluster:
         extra_args: Sequence[str] = (),
         node_args: Mapping[str, Sequence[str]] | None = None,
         env: Mapping[str, str] | None = None,
+        node_env: Mapping[str, Mapping[str, str]] | None = None,
         route: Callable[[str, str, str], str] | None = None,
     ) -> None:
         """Lay out the cluster; nothing is started yet.
 
         Without `data_dir` a temporary directory is used, and removed on `close`. `extra_args` go
-        to every replica's command line, `node_args` to that of the one named ("a", "b", ...), and
-        `env` is added to the environment of all. On data that a former cluster has left, replicas
-        have the addresses they had. Raises ValueError, also if that had another number of
-        replicas, and OSError.
+        to every replica's command line, `node_args` to that of the one named ("a", "b", ...),
+        `env` is added to the environment of all, `node_env` to that of the one named. On data that
+        a former cluster has left, replicas have the addresses they had. Raises ValueError, also if
+        that had another number of replicas, and OSError.
 
         With `route`, something stands between those who connect and the replicas:
         `route(source, target, address)` is called once for each way and returns the address by
@@ -91,7 +92,7 @@ class LocalCluster:
                 metrics_addr=metrics_addr,
                 data_dir=self.data_dir / name,
                 log_path=self.data_dir / f"{name}.log",
-                env=env,
+                env={**(env or {}), **(node_env or {}).get(name, {})},
             )
 
     @property

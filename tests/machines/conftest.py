@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from .netns import Network, socket_in
-from .power import MIB, Disk, Unsupported, cut_power
+from chaos.backends import Unsupported
+from chaos.backends.disk import MIB, Disk, fail
+from chaos.backends.network import Network, socket_in
 
 SEED = int(os.environ.get("MACHINES_SEED", "1"))
 
@@ -30,7 +31,7 @@ def disks_can_fail(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("probe")
     try:
         with Disk(folder / "image", folder / "mounted", 8 * MIB) as disk:
-            cut_power([disk])
+            fail([disk])
     except (Unsupported, OSError) as error:
         pytest.skip(f"no power cuts without root and loop devices: {error}")
 

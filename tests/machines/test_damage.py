@@ -7,8 +7,8 @@ from integration.conftest import converged, freeze
 from integration.waiting import eventually
 
 from agentkeeper.launcher import LocalCluster
+from chaos.backends.damage import flip, tear, wipe
 
-from .damage import flip, tear, wipe
 from .load import Load
 
 SMALL_SNAPSHOTS = ("--snapshot-entries", "200")

@@ -7,8 +7,8 @@ from integration.wire import Wire
 
 from agentkeeper.errors import OutcomeUnknown, Unavailable
 from agentkeeper.launcher import LocalCluster
+from chaos.backends.damage import wipe
 
-from .damage import wipe
 from .load import NOBODYS_TOOL
 
 IMPATIENCE_S = 4.0

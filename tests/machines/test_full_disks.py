@@ -9,10 +9,10 @@ from integration.waiting import eventually
 from integration.wire import Wire
 
 from agentkeeper.errors import Unavailable
+from chaos.backends.disk import MIB
 
 from .clusters import cluster_on_disks
 from .load import NOBODYS_TOOL, Load
-from .power import MIB
 
 pytestmark = pytest.mark.usefixtures("disks_can_fail")
 

@@ -4,8 +4,8 @@ import pytest
 from integration.conftest import converged
 
 from agentkeeper.launcher import LocalCluster
+from chaos.backends.nodes import kill
 
-from .clusters import kill
 from .load import Load
 
 ROUNDS = 6

@@ -16,10 +16,10 @@ ROUNDS = 4
 
 
 @contextmanager
-def under_load(folder, seed, node_args=None):
+def under_load(folder, seed, guard=None):
     """A cluster at work; afterwards, with the network healed, everything must be there."""
     with (
-        cluster_in_network(folder, node_args or sharing_a_secret(folder)) as (cluster, network),
+        cluster_in_network(folder, **(guard or sharing_a_secret(folder))) as (cluster, network),
         Load(cluster, seed) as load,
     ):
         yield cluster, network, load
@@ -36,7 +36,7 @@ def with_certificates(folder):
     issued = {name: authority.issue(name) for name in "abc"}
     for files in issued.values():
         files.key.chmod(0o600)
-    return {
+    node_args = {
         name: [
             *("--raft-tls-cert", str(files.certificate)),
             *("--raft-tls-key", str(files.key)),
@@ -44,6 +44,7 @@ def with_certificates(folder):
         ]
         for name, files in issued.items()
     }
+    return {"node_args": node_args}
 
 
 @pytest.mark.parametrize("guard", [sharing_a_secret, with_certificates])

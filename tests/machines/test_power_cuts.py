@@ -5,11 +5,12 @@ from integration.conftest import converged
 from integration.waiting import eventually
 
 from agentkeeper.errors import NotFound
+from chaos.backends.damage import wipe
+from chaos.backends.disk import MIB, cut_power, fail
+from chaos.backends.nodes import kill
 
-from .clusters import cluster_on_disks, kill
-from .damage import wipe
+from .clusters import cluster_on_disks
 from .load import NOBODYS_TOOL, Load
-from .power import MIB, cut_power
 
 pytestmark = pytest.mark.usefixtures("disks_can_fail")
 
@@ -18,12 +19,8 @@ DISK_BYTES = 64 * MIB
 SMALL_SNAPSHOTS = ("--snapshot-entries", "100")
 
 
-def restart_machines(nodes, disks):
-    """What follows a power cut: mount what is left, and start on it."""
-    kill(nodes)
+def start(nodes):
     for node in nodes:
-        disks[node.name].unmount()
-        disks[node.name].mount()
         node.start()
 
 
@@ -38,10 +35,10 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(folder, rng, seed, mach
             load.await_writes(rng.randint(1, 150))
             victims = nodes if machines == "all" else [rng.choice(nodes)]
             load.tell(f"cut the power of {victims}")
-            cut_power(disks[node.name] for node in victims)
+            cut_power(victims, disks)
             if machines == "one":
                 load.await_writes(rng.randint(1, 50))
-            restart_machines(victims, disks)
+            start(victims)
             load.await_more(1, "everybody goes on")
         cluster.wait_ready()
         load.finish()
@@ -54,13 +51,14 @@ def test_a_leader_whose_disk_fails_ends_and_is_not_waited_for(folder, seed):
         Load(cluster, seed) as load,
     ):
         leader = cluster.leader()
-        cut_power([disks[leader.name]])
+        fail([disks[leader.name]])
         eventually(lambda: not leader.running, "its end")
         assert leader.exit_code != 0
         assert str(leader.data_dir) in leader.log_tail()
         load.await_more(3, "everybody goes on without it")
         assert cluster.leader() is not leader
-        restart_machines([leader], disks)
+        cut_power([leader], disks)
+        leader.start()
         cluster.wait_ready()
         load.finish()
         assert converged(cluster)
@@ -81,8 +79,8 @@ def test_power_cuts_while_a_cluster_begins_leave_one_that_works(folder):
                 wipe(node)
             cluster.start()
             eventually(seen, "that far")
-            cut_power(disks.values())
-            restart_machines(nodes, disks)
+            cut_power(nodes, disks)
+            start(nodes)
             cluster.wait_ready()
             with cluster.client() as client:
                 client.create_task("a first one", required_tools=[NOBODYS_TOOL])
@@ -97,8 +95,9 @@ def test_what_a_power_cut_of_all_takes(folder, durability):
             tasks = [
                 client.create_task(f"task {i}", required_tools=[NOBODYS_TOOL]) for i in range(300)
             ]
-        cut_power(disks.values())
-        restart_machines(list(cluster.nodes.values()), disks)
+        nodes = list(cluster.nodes.values())
+        cut_power(nodes, disks)
+        start(nodes)
         cluster.wait_ready()
         with cluster.client() as client:
             lost = [task for task in tasks if not is_there(client, task.id)]

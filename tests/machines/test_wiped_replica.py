@@ -8,9 +8,9 @@ from integration.waiting import eventually
 
 from agentkeeper.errors import OutcomeUnknown, Unavailable
 from agentkeeper.launcher import LocalCluster
+from chaos.backends.damage import wipe
 
 from .clusters import cluster_in_network, sharing_a_secret
-from .damage import wipe
 from .load import NOBODYS_TOOL, TIMEOUT_S
 
 IMPATIENCE_S = 5.0
@@ -41,7 +41,7 @@ def hurt(request, folder):
         else:
             request.getfixturevalue("networks_can_be_cut")
             cluster, isolation = stack.enter_context(
-                cluster_in_network(folder, sharing_a_secret(folder))
+                cluster_in_network(folder, **sharing_a_secret(folder))
             )
         yield cluster, isolation
 
