@@ -13,6 +13,9 @@ from rich.console import Console
 
 from chaos.backends import Unsupported
 from chaos.faults import CATALOGUE
+from chaos.plants import PLANTS
+from chaos.plants.proof import prove, table
+from chaos.report import result
 from chaos.report.facts import Conclusion
 from chaos.run import BACKENDS, Plan, Run
 from chaos.scenario import Malformed, load, names
@@ -28,7 +31,9 @@ def main() -> None:
 @main.command()
 @click.option("--scenario", default="smoke", show_default=True, help="A name, or a file.")
 @click.option(
-    "--backend", type=click.Choice(list(BACKENDS)), default="processes", show_default=True
+    "--backend",
+    type=click.Choice(list(BACKENDS)),
+    help="By default processes, or namespaces where the scenario hurts the network.",
 )
 @click.option("--replicas", default=3, show_default=True, type=click.IntRange(1, 5))
 @click.option("--minutes", default=2.0, show_default=True, help="Of faults.")
@@ -54,7 +59,9 @@ def run(scenario: str, seed: int | None, out: Path | None, endpoints: str, **giv
     folder = (out or Path("chaos-runs") / name).resolve()
     listed = tuple(endpoint for endpoint in endpoints.split(",") if endpoint)
     try:
-        plan = Plan(load(scenario), seed=seed, folder=folder, endpoints=listed, **given)
+        loaded = load(scenario)
+        given["backend"] = given["backend"] or loaded.backend
+        plan = Plan(loaded, seed=seed, folder=folder, endpoints=listed, **given)
         facts = Run(plan, Console()).do()
     except (Malformed, Unsupported) as error:
         raise click.UsageError(str(error)) from None
@@ -71,6 +78,29 @@ def list_() -> None:
     for name, kind in CATALOGUE.items():
         needs = ", ".join(sorted(kind.needs)) or "nothing"
         click.echo(f"  {name:<20} {(kind.__doc__ or '').splitlines()[0]} (needs {needs})")
+
+
+@main.command("sum")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+def sum_(folders: tuple[Path, ...]) -> None:
+    """Put the results of all runs below FOLDERS together, as tables of Markdown."""
+    click.echo(result.tables(result.read(folders)))
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice(list(PLANTS)))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the reports.")
+def plants(names: tuple[str, ...], out: Path | None) -> None:
+    """Run daemons that are wrong on purpose; exit with 0 only if checks catch every one.
+
+    All there are, unless NAMEs are given. Needs what their scenarios need: most of it Linux and
+    root.
+    """
+    folder = out or Path("chaos-runs") / f"plants-{time.strftime('%Y%m%d-%H%M%S')}"
+    chosen = [PLANTS[name] for name in names] or list(PLANTS.values())
+    proofs = [prove(plant, folder / plant.name, Console()) for plant in chosen]
+    click.echo(table(proofs))
+    sys.exit(0 if all(proof.caught for proof in proofs) else EXITS[Conclusion.VIOLATED])
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from chaos.faults import World
 from chaos.faults.base import NotRecovered
 from chaos.final import read_final
 from chaos.history import Final
+from chaos.report import result
 from chaos.report.aggregate import aggregate, measure
 from chaos.report.facts import Aggregate, Conclusion, FaultRecord, Machine, RunFacts, Sample
 from chaos.report.page import write
@@ -53,10 +54,14 @@ class Plan:
     endpoints: tuple[str, ...] = ()
     actions: Path | None = None
     python: str = ""
+    plant: str = ""
+    """The wrong build that is to be caught (`chaos.plants`), if it is one."""
 
     @property
     def command(self) -> str:
         """The command that does it again."""
+        if self.plant:
+            return f"python -m chaos plants {self.plant}"
         words = ["python -m chaos run", "--scenario", self.scenario.name]
         words += ["--backend", self.backend, "--replicas", str(self.replicas)]
         words += ["--minutes", f"{self.minutes:g}", "--seed", str(self.seed)]
@@ -202,6 +207,7 @@ class Run:
     def _report(self, facts: RunFacts) -> None:
         page = self._plan.folder / "report.html"
         write(facts, page)
+        result.write(facts, self._plan.folder)
         print_summary(facts, self._console, page)
         if facts.conclusion is Conclusion.HELD and not self._plan.keep:
             for folder in ("clients", "cluster"):

@@ -70,6 +70,11 @@ class Scenario:
         """The means without which it can't be run."""
         return frozenset().union(*(CATALOGUE[planned.name].needs for planned in self.faults))
 
+    @property
+    def backend(self) -> str:
+        """The backend that has these means, where none is asked for."""
+        return "namespaces" if self.needs & {"network", "links"} else "processes"
+
     def draw(self, rng: random.Random) -> Iterator[list[Planned]]:
         """What is done one after the other, for ever: one fault, or two that overlap.
 

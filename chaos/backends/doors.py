@@ -59,9 +59,9 @@ class Doors:
 class _Side(asyncio.Protocol):
     """One end of a connection that is passed on; the other end is another one."""
 
-    def __init__(self) -> None:
+    def __init__(self, other: _Side | None = None) -> None:
         self.transport: asyncio.Transport | None = None
-        self.other: _Side | None = None
+        self.other = other
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # in all but its class
@@ -115,11 +115,12 @@ class _Door(_Side):
                 unused.callback(made.close)
                 await loop.sock_connect(made, (LOOPBACK, self._port))
                 unused.pop_all()
-                transport, inner = await loop.create_connection(_Side, sock=made)
+                # It knows the client from the start: a server may be the first to speak.
+                transport, inner = await loop.create_connection(lambda: _Side(self), sock=made)
         except OSError:
             client.abort()  # nobody listens there now: the caller is told by the end of this
             return
-        self.other, inner.other = inner, self
+        self.other = inner
         if client.is_closing():
             transport.abort()
         else:

@@ -25,7 +25,8 @@ class NamespaceBackend(LocalBackend):
         self.links = self._net if with_links else None
 
     def _lay_out(self, **settings: Any) -> LocalCluster:
-        settings["extra_args"] = [*settings["extra_args"], *sharing_a_secret(self._folder)]
+        if settings["replicas"] > 1:
+            settings["extra_args"] = [*settings["extra_args"], *sharing_a_secret(self._folder)]
         return cluster_on(self._net, **settings)
 
     def _surround(self, stack: ExitStack) -> None:

@@ -61,9 +61,12 @@ class Damaged(Fault):
     """A replica is killed, and starts on a file with a wrong byte or a torn tail.
 
     It must make that good by itself, or refuse to start and say why; then its folder is emptied.
+    Alone, because a torn tail may have held what was acknowledged: if another one is away, too few
+    are left that know of it.
     """
 
     needs: ClassVar = frozenset({"disks", "processes"})
+    alone: ClassVar = True
     how: str = "flip"
     who: str = "follower"
     for_s: Span = (0.5, 1.5)

@@ -3,9 +3,11 @@
 import itertools
 import os
 import random
+import socket
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +15,10 @@ import pytest
 from integration.waiting import eventually
 
 from agentkeeper.client import AgentKeeperClient
-from chaos.backends import MEANS, Setup, Unsupported, missing, system
+from chaos.backends import MEANS, Setup, Unsupported, missing
+from chaos.backends.disk import MIB, Disk
 from chaos.backends.namespaces import NamespaceBackend
+from chaos.backends.network import inside
 from chaos.backends.processes import LocalBackend
 
 NEEDS = frozenset(MEANS)
@@ -68,24 +72,19 @@ def write(client):
 
 def exchange_ms(backend, source, target):
     """How long a packet and its answer take on one connection, each of several times."""
-    return exchanges(backend, source, target, 5)[1:]
-
-
-def exchanges(backend, source, target, count):
-    address = (backend.network.address(target), 7_777)
     with (
         ThreadPoolExecutor(1) as executor,
         in_namespace(backend, target) as listener,
         in_namespace(backend, source) as near,
     ):
-        listener.bind(address)
+        listener.bind((backend.network.address(target), 0))
         listener.listen()
         accepting = executor.submit(listener.accept)
-        near.connect(address)
+        near.connect(listener.getsockname())
         far, _ = accepting.result(10)
         with far:
             far.settimeout(30)
-            return [one_exchange_ms(near, far) for _ in range(count)]
+            return [one_exchange_ms(near, far) for _ in range(4)]
 
 
 def one_exchange_ms(near, far):
@@ -97,10 +96,9 @@ def one_exchange_ms(near, far):
     return (time.monotonic_ns() - start_ns) / 1e6
 
 
-def in_namespace(backend, name):
-    from chaos.backends.network import socket_in
-
-    made = socket_in(backend.network.namespace(name))
+def in_namespace(backend, name, kind=socket.SOCK_STREAM):
+    with inside(backend.network.namespace(name)):
+        made = socket.socket(type=kind)
     made.settimeout(30)
     return made
 
@@ -175,9 +173,19 @@ def test_a_cut_is_a_cut_even_of_a_slow_way(backend):
 
 def test_a_lossy_way_loses_its_share_and_none_when_healed(backend):
     def share_lost():
-        ping = ["ping", "-q", "-c", "200", "-i", "0.002", "-W", "1", backend.network.address("b")]
-        said = system.run(*backend.network.on("a", ping))
-        return float(said.split("% packet loss")[0].split()[-1]) / 100
+        with (
+            in_namespace(backend, "b", socket.SOCK_DGRAM) as far,
+            in_namespace(backend, "a", socket.SOCK_DGRAM) as near,
+        ):
+            far.bind((backend.network.address("b"), 0))
+            far.settimeout(0.5)
+            for _ in range(200):
+                near.sendto(b"x", far.getsockname())
+            arrived = 0
+            with suppress(TimeoutError):
+                while arrived < 200:
+                    arrived += len(far.recv(1))
+        return 1 - arrived / 200
 
     backend.links.lossy("a", "b", 0.9)
     backend.links.lossy("a", "b", 0.4)  # instead of the former, not above it
@@ -265,9 +273,9 @@ def test_nothing_is_left_when_a_run_fails_midway(tmp_path):
 
 def test_a_run_begins_anew_where_a_former_one_has_left_its_disks(tmp_path):
     try:
-        first = LocalBackend(Setup(1, tmp_path, needs=frozenset({"disks"})))
-        first._disks.__enter__()  # as one that is killed never leaves it
-        (first._cluster.nodes["a"].data_dir / "left").write_text("by the former run")
+        left = Disk(tmp_path / "a.img", tmp_path / "replicas" / "a", 16 * MIB)
+        left.__enter__()  # and a run that is killed never leaves it
+        (left.folder / "left").write_text("by the former run")
         with LocalBackend(Setup(1, tmp_path, needs=frozenset({"disks"}))) as second:
             assert not (second._cluster.nodes["a"].data_dir / "left").exists()
             assert not second.unready_reason("a")
