@@ -115,11 +115,13 @@ class Core:
             )
         except WaitOver:
             # Perhaps it was granted and the answer lost: asking once more tells, as the holder
-            # is granted it anew; or, with `exclusive`, refused it as its own.
+            # is granted it anew; or, with `exclusive`, refused it as its own. (Otherwise it is only
+            # refused its own while the grant waits to be confirmed, which nobody will do any more.)
             request.wait_ms = 0
             left_s = deadline_s - loop.time()
             answer = await self._caller.call(methods.ACQUIRE_LEASE, request, left_s)
-            if not answer.acquired and answer.lease.holder_agent_id == agent_id:
+            own = answer.lease.holder_agent_id == agent_id
+            if exclusive and own and not answer.acquired:
                 raise errors.OutcomeUnknown(
                     "acquire_lease: it may have been granted", grpc.StatusCode.DEADLINE_EXCEEDED
                 ) from None

@@ -61,12 +61,11 @@ class LeaseModel:
     def __init__(self, operations: list[Operation], lives: Lives) -> None:
         self._lives = lives
         self._over = _over(operations, lives)
-        windows: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        for operation in operations:
-            if operation.call == "acquire":
-                window = (operation.start_ns, _passing_until(operation))
-                windows[operation.args["agent"]].append(window)
-        self._passing = {agent: Windows(of_agent) for agent, of_agent in windows.items()}
+        acquisitions = [operation for operation in operations if operation.call == "acquire"]
+        self._passing = _windows(acquisitions)
+        self._passing_unanswered = _windows(
+            [operation for operation in acquisitions if operation.outcome is not Outcome.OK]
+        )
         self.calls = [
             called(operation, what, looks=what.kind in LOOKS)
             for operation in operations
@@ -120,15 +119,14 @@ class LeaseModel:
     def _held_by_another(self, hold: Hold, call: LeaseCall, over: bool) -> tuple[Hold, ...]:
         if hold.holder and (call.what.exclusive or hold.holder != call.what.agent):
             return (hold,)
-        # To its own holder it is refused only while that has not confirmed the grant.
-        if not over or not any(self._passes(agent, call) for agent in self._passing):
+        if not over or not self._passes_to_any(call):
             return ()
         return (Hold("", hold.token, 0),)
 
     def _stale(self, hold: Hold, call: LeaseCall, mine: bool, over: bool) -> tuple[Hold, ...]:
         if hold.holder and not mine:
             return (hold,)
-        if not over or not any(self._passes(agent, call) for agent in self._passing):
+        if not over or not self._passes_to_any(call):
             return ()
         return (Hold("", hold.token, 0),)
 
@@ -145,6 +143,13 @@ class LeaseModel:
         """Whether `agent` may have had a passing grant during the call."""
         windows = self._passing.get(agent)
         return windows is not None and windows.meet(call.start_ns, call.end_ns)
+
+    def _passes_to_any(self, call: LeaseCall) -> bool:
+        """Whether there may have been a grant in the way of the call, other than its own."""
+        own = self._passing_unanswered.get(call.what.agent)
+        if own is not None and own.meet(call.start_ns, call.end_ns):
+            return True
+        return any(a != call.what.agent and self._passes(a, call) for a in self._passing)
 
 
 def _what(operation: Operation) -> What | None:
@@ -218,11 +223,18 @@ def unsure(operation: Operation) -> bool:
     return operation.outcome in (Outcome.UNKNOWN, Outcome.BROKEN)
 
 
-def _passing_until(operation: Operation) -> int:
-    """Until when a grant to this acquisition, other than that it was told of, may be seen."""
-    wait_ns = int(float(operation.args.get("wait") or 0) * NS)
-    if unsure(operation):
-        return FOREVER_NS
-    if operation.outcome is Outcome.UNAVAILABLE:
-        return operation.end_ns + wait_ns + WITHDRAWAL_NS
-    return operation.end_ns
+def _windows(acquisitions: list[Operation]) -> dict[str, Windows]:
+    """By agent, when grants to it may have passed that no answer tells of."""
+    windows: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for operation in acquisitions:
+        wait_ns = int(float(operation.args.get("wait") or 0) * NS)
+        if unsure(operation):
+            until_ns = FOREVER_NS
+        elif not wait_ns:
+            continue  # granted and answered at once, or not at all
+        elif operation.outcome is Outcome.UNAVAILABLE:
+            until_ns = operation.end_ns + wait_ns + WITHDRAWAL_NS
+        else:
+            until_ns = operation.end_ns
+        windows[operation.args["agent"]].append((operation.start_ns, until_ns))
+    return {agent: Windows(of_agent) for agent, of_agent in windows.items()}

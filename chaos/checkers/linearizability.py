@@ -4,7 +4,9 @@ The search of Wing & Gong ("Testing and Verifying Concurrent Objects", JPDC 1993
 Lowe ("Testing for linearizability", 2017): one object (key) at a time, each configuration (calls
 that took effect, state) looked at once, and just in time: calls are put in the order only when one
 of them returns, so that what is to be remembered are the few that are under way, as bits of an int.
-A call that only looks takes effect as soon as its answer is right: no order is lost by that.
+A call that only looks takes effect as soon as its answer is right, of unanswered calls that are the
+same the first is used first, and of two configurations that differ only in that one used more of
+the unanswered it is dropped: no order is lost by any of that.
 
 The model may be nondeterministic, and may look at a call's times: what it allows for a call must
 not depend on what was linearized before but through the state.
@@ -12,7 +14,8 @@ not depend on what was linearized before but through the state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -81,29 +84,62 @@ def check(
     return _Search(list(calls), step, budget).run(initial)
 
 
+class _Configurations(Generic[S]):
+    """Configurations, without those that used more of the unanswered calls than another one."""
+
+    def __init__(self, unanswered: int) -> None:
+        self._unanswered = unanswered
+        self._used: dict[tuple[int, S], list[int]] = {}
+
+    def __iter__(self) -> Iterator[tuple[int, S]]:
+        for (done, state), all_used in self._used.items():
+            for used in all_used:
+                yield done | used, state
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def add(self, done: int, state: S) -> bool:
+        """Add one, unless it is of no use beside those that are here."""
+        used = done & self._unanswered
+        known = self._used.get((done ^ used, state))
+        if known is None:
+            self._used[done ^ used, state] = [used]
+            return True
+        if any(less & used == less for less in known):
+            return False
+        known[:] = [other for other in known if other & used != used]
+        known.append(used)
+        return True
+
+
 class _Search(Generic[S, W]):
     def __init__(self, calls: list[Call[W]], step: Step[S, W], budget: int) -> None:
         self._calls = calls
         self._step = step
         self._budget = budget
         self._looked_at = 0
+        self._unanswered = sum(1 << n for n, call in enumerate(calls) if call.optional)
         self._pending: dict[int, Call[W]] = {}
         """Calls under way, by their bit."""
+        self._first: dict[int, int] = {}
+        """By the bit of an unanswered call, that of one which is the same and is used first."""
 
     def run(self, initial: S) -> Result[S, W]:
-        configurations = {(0, initial)}
+        configurations = _Configurations[S](self._unanswered)
+        configurations.add(0, initial)
         placed = 0
         for _, ends, number in self._moments():
-            bit, call = 1 << number, self._calls[number]
             if not ends:
-                self._pending[bit] = call
+                self._begin(number)
                 continue
+            bit, call = 1 << number, self._calls[number]
             try:
                 after = self._returned(configurations, bit, call)
             except _Spent:
                 return Result(self._looked_at, placed=placed, undecided=True)
-            if not after:
-                states = list({state for _, state in configurations})
+            if not len(after):
+                states = list(dict.fromkeys(state for _, state in configurations))
                 return Result(self._looked_at, call, placed, states)
             configurations = after
             del self._pending[bit]
@@ -117,45 +153,65 @@ class _Search(Generic[S, W]):
         moments.sort()
         return moments
 
+    def _begin(self, number: int) -> None:
+        bit, call = 1 << number, self._calls[number]
+        if call.optional:
+            for other_bit, other in self._pending.items():
+                if other.optional and other.what == call.what:
+                    self._first[bit] = other_bit  # of several, the one before
+        self._pending[bit] = call
+
     def _returned(
-        self, configurations: set[tuple[int, S]], bit: int, call: Call[W]
-    ) -> set[tuple[int, S]]:
+        self, configurations: _Configurations[S], bit: int, call: Call[W]
+    ) -> _Configurations[S]:
         """The configurations in which `call` took effect, without its bit."""
-        after: set[tuple[int, S]] = set()
-        to_place: list[tuple[int, S]] = []
+        after = _Configurations[S](self._unanswered)
+        known = _Configurations[S](self._unanswered)
+        to_place: defaultdict[int, list[tuple[int, S]]] = defaultdict(list)
+        """By how many of the unanswered calls they used: those that used few go first."""
+
+        def place(done: int, state: S) -> None:
+            if known.add(done, state):
+                to_place[(done & self._unanswered).bit_count()].append((done, state))
+
         for done, state in configurations:
             if done & bit:
-                after.add((done ^ bit, state))
+                after.add(done ^ bit, state)
             else:
-                to_place.append((done, state))
-        known = set(to_place)
+                place(done, state)
         while to_place:
-            done, state = to_place.pop()
+            fewest = min(to_place)
+            done, state = to_place[fewest].pop()
+            if not to_place[fewest]:
+                del to_place[fewest]
             self._looked_at += 1
             if self._looked_at > self._budget:
                 raise _Spent
             nexts = self._step(state, call)
             if call.looks and state in nexts:
-                after.add((done, state))
+                after.add(done, state)
                 continue
             done, others = self._others(done, state, bit)
-            after.update((done, following) for following in nexts)
-            for configuration in others:
-                if configuration not in known:
-                    known.add(configuration)
-                    to_place.append(configuration)
+            for following in nexts:
+                after.add(done, following)
+            for other_done, following in others:
+                place(other_done, following)
         return after
 
     def _others(self, done: int, state: S, but: int) -> tuple[int, list[tuple[int, S]]]:
-        """Place what leaves the state as it is; return where all else under way may lead."""
+        """Place those that only look; return where all else under way may lead."""
         changing: list[tuple[int, tuple[S, ...]]] = []
         for bit, call in self._pending.items():
             if done & bit or bit == but:
                 continue
+            first = self._first.get(bit, 0)
+            if first & ~done:
+                continue
             nexts = self._step(state, call)
             if call.looks and state in nexts:
-                if not call.optional:
-                    done |= bit
+                done |= bit
+            elif call.optional and nexts == (state,):
+                continue  # it may as well take effect later, or never
             elif nexts:
                 changing.append((bit, nexts))
         return done, [(done | bit, following) for bit, nexts in changing for following in nexts]

@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.history import History
+from chaos.history import History, Operation
 from tests.chaos.histories import NEVER, Script
 
 AGENTS = ("a", "b", "c", "d")
@@ -64,14 +64,17 @@ class Cluster:
 class Player:
     """Makes calls at random, one every 0.1 s or so, and records them widened."""
 
-    def __init__(self, seed: int, workload: str) -> None:
+    def __init__(self, seed: int, workload: str, *, unsure: float = 0.05) -> None:
         self.rng = random.Random(seed)
+        self.unsure = unsure
+        """The share of writes that are not answered."""
         self.script = Script(workload)
         self.cluster = Cluster()
         self.now_s = 10.0
         self.known: dict[str, tuple[str, int]] = {}
         """By agent, what it was last given: a key and a token."""
-        self.busy: dict[str, float] = {}
+        self.joins: list[Operation] = []
+        """Answered campaigns that made a candidate."""
         self.last_end_s: dict[str, float] = dict.fromkeys(AGENTS, 1.0)
 
     def play(self, calls: int) -> History:
@@ -87,14 +90,14 @@ class Player:
         self.script.alive(self.now_s + 100, *AGENTS)
         return self.script.history
 
-    def _record(self, agent: str, call: str, key: str, value: Any = None, **more: Any) -> None:
-        start_s = max(self.last_end_s[agent], self.now_s - self.rng.uniform(0, 0.4)) + 1e-6
+    def _record(self, actor: str, call: str, key: str, value: Any = None, **more: Any) -> Operation:
+        start_s = max(self.last_end_s[actor], self.now_s - self.rng.uniform(0, 0.4)) + 1e-6
         end_s = self.now_s + self.rng.uniform(0, 0.4)
-        self.last_end_s[agent] = end_s
+        self.last_end_s[actor] = end_s
         if more.pop("unsure", False):
             end_s, value = NEVER, None
             more.pop("error", None)
-        self.script.call(start_s, end_s, call, key, value, client=agent, **more)
+        return self.script.call(start_s, end_s, call, key, value, client=actor, **more)
 
     def _lease(self, agent: str) -> None:
         cluster, now_s = self.cluster, self.now_s
@@ -123,7 +126,7 @@ class Player:
             return
         args: dict[str, Any] = {"agent": agent, "token": token}
         error = "" if mine else "StaleToken" if lease else "NotFound"
-        unsure = self.rng.random() < 0.05
+        unsure = self.rng.random() < self.unsure
         if call == "release":
             if mine:
                 del cluster.leases[key]
@@ -138,13 +141,16 @@ class Player:
     def _election(self, agent: str) -> None:
         cluster, candidates = self.cluster, self.cluster.candidates
         call = self.rng.choice(["campaign", "resign", "get"])
-        unsure = self.rng.random() < 0.05
+        unsure = self.rng.random() < self.unsure
         if call == "campaign":
-            if agent not in candidates:
+            joins = agent not in candidates
+            if joins:
                 cluster.term += not candidates
                 candidates.append(agent)
             value = {"leader": candidates[0], "term": cluster.term}
-            self._record(agent, call, "g", value, agent=agent, unsure=unsure)
+            campaign = self._record(agent, call, "g", value, agent=agent, unsure=unsure)
+            if joins and not unsure:
+                self.joins.append(campaign)
         elif call == "resign":
             if agent in candidates:
                 led = candidates[0] == agent
@@ -196,7 +202,7 @@ class Player:
         mine = named and task.status == "CLAIMED"
         error = "" if mine else "Refused" if named else "StaleToken"
         args: dict[str, Any] = {"agent": agent, "token": token}
-        unsure = self.rng.random() < 0.05
+        unsure = self.rng.random() < self.unsure
         if call == "extend":
             args["ttl"] = 2
             if mine:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -24,21 +25,21 @@ def violations(history: History) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("workload", ["leases", "elections", "tasks"])
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_naive_cluster_passes_all_checks(workload: str, seed: int) -> None:
     history = Player(seed, workload).play(400)
     assert violations(history) == {}
 
 
-@pytest.mark.parametrize(("workload", "least"), [("leases", 20), ("elections", 32), ("tasks", 25)])
+@pytest.mark.parametrize(("workload", "least"), [("leases", 20), ("elections", 30), ("tasks", 30)])
 def test_swapped_answers_are_mostly_found(workload: str, least: int) -> None:
     found = 0
     for seed in range(40):
-        history = Player(seed, workload).play(300)
+        history = Player(seed, workload, unsure=0).play(300)
         gets = [o for o in history.operations if o.call == "get" and o.outcome is Outcome.OK]
         random.Random(seed).shuffle(gets)
-        one = gets[0]
-        other = next(o for o in gets if o.key == one.key and o.value != one.value)
+        pairs = itertools.combinations(gets, 2)
+        one, other = next((a, b) for a, b in pairs if a.key == b.key and a.value != b.value)
         one.value, other.value = other.value, one.value
         found += bool(violations(history))
     assert found >= least
@@ -46,17 +47,16 @@ def test_swapped_answers_are_mostly_found(workload: str, least: int) -> None:
 
 @pytest.mark.parametrize(
     ("workload", "call", "least"),
-    [("leases", "acquire", 30), ("elections", "campaign", 30), ("tasks", "claim", 30)],
+    [("leases", "acquire", 30), ("elections", "campaign", 20), ("tasks", "claim", 30)],
 )
 def test_dropped_writes_are_mostly_found(workload: str, call: str, least: int) -> None:
-    """What changed the state, and was answered by more than "nothing to be done"."""
+    """Of those that changed something: a grant, a claim, a campaign that made a candidate."""
     found = 0
     for seed in range(40):
-        history = Player(seed, workload).play(300)
-        calls = [o for o in history.operations if o.call == call and o.value]
-        changing = [o for o in calls if call != "campaign" or o.value["leader"] == o.args["agent"]]
-        victim = changing[len(changing) // 2]
-        history.operations.remove(victim)
+        player = Player(seed, workload, unsure=0)
+        history = player.play(300)
+        changing = player.joins or [o for o in history.operations if o.call == call and o.value]
+        history.operations.remove(changing[len(changing) // 2])
         found += bool(violations(history))
     assert found >= least
 
@@ -64,19 +64,15 @@ def test_dropped_writes_are_mostly_found(workload: str, call: str, least: int) -
 def test_twenty_thousand_calls_are_all_decided() -> None:
     history = History([])
     for seed in range(50):
-        one = Player(seed, "elections").play(450)
+        one = Player(seed, "elections", unsure=0.01).play(450)
         for operation in one.operations:
             operation.key = f"{seed}-{operation.key}"
-            if operation.value and "agent" in operation.value:
-                operation.value["agent"] = f"{seed}-{operation.value['agent']}"
-            if operation.workload == "elections" and operation.call == "register":
-                operation.client = f"{seed}-{operation.client}"
-        history.operations += one.operations
+        history.operations += [o for o in one.operations if o.workload == "elections"]
     history.operations.sort(key=lambda o: o.start_ns)
-    verdict = next(v for v in check_all(history, budget=4_000) if v.name == ELECTIONS)
+    verdict = next(v for v in check_all(history, budget=20_000) if v.name == ELECTIONS)
     assert verdict.holds
     assert verdict.undecided == 0
-    assert verdict.checked > 13_000
+    assert verdict.checked > 20_000
 
 
 # ------------------------------------------------------------ leases

@@ -59,6 +59,15 @@ async def test_an_exclusive_wait_without_an_answer_is_asked_about_once_more(hold
         assert (lease is None) if holder else (lease.token == 7)
 
 
+async def test_a_grant_that_nobody_will_confirm_is_none():
+    """To its own holder a lease is refused only while the grant to a former request waits so."""
+    unconfirmed = pb.AcquireLeaseResponse(lease=pb.Lease(task_id="k", holder_agent_id="agent"))
+    core = a_core(Transport(past_the_wait, past_the_wait, unconfirmed))
+    assert not await core.acquire_lease(
+        "k", "agent", 10, wait_s=0.001, exclusive=False, timeout_s=80.0
+    )
+
+
 @pytest.mark.parametrize(
     ("first", "kind"), [(past_the_wait, errors.OutcomeUnknown), (None, errors.Unavailable)]
 )
