@@ -34,6 +34,7 @@ ANSWER_SHARE = 0.2  # of what is left of a call's time, and
 ANSWER_S = 2.0  # at most, is for the answer that nothing came, so that the caller knows for certain
 LONGEST_WAIT_S = 3_600.0  # the daemon's bound
 ASK_AGAIN_S = 1.0  # with less time left, too little of it would be for the answer
+PASSES_ON_S = 6.0  # after which the daemon has taken back a grant that nobody confirmed
 CLAIMS_REMEMBERED = 10_000
 
 
@@ -114,18 +115,31 @@ class Core:
                 methods.ACQUIRE_LEASE, request, timeout_s, hold_s=wait_s
             )
         except WaitOver:
-            # Perhaps it was granted and the answer lost: asking once more tells, as the holder
-            # is granted it anew; or, with `exclusive`, refused it as its own. (Otherwise it is only
-            # refused its own while the grant waits to be confirmed, which nobody will do any more.)
             request.wait_ms = 0
+            answer = await self._acquire_at_last(request, deadline_s)
+        return convert.lease_from(answer.lease) if answer.acquired else None
+
+    async def _acquire_at_last(
+        self, request: pb.AcquireLeaseRequest, deadline_s: float
+    ) -> pb.AcquireLeaseResponse:
+        """Ask what came of a wait whose answer was lost, by acquiring once more.
+
+        The holder is granted it anew. With `exclusive` it is refused to it; then what was granted
+        to the lost request, which nobody confirms, has to pass on before the answer is certain.
+        """
+        loop = asyncio.get_running_loop()
+        passed_on_s = loop.time() + PASSES_ON_S
+        while True:
             left_s = deadline_s - loop.time()
             answer = await self._caller.call(methods.ACQUIRE_LEASE, request, left_s)
-            own = answer.lease.holder_agent_id == agent_id
-            if exclusive and own and not answer.acquired:
+            own = answer.lease.holder_agent_id == request.agent_id
+            if answer.acquired or not (request.exclusive and own) or loop.time() >= passed_on_s:
+                return answer
+            if loop.time() + ASK_AGAIN_S > deadline_s:
                 raise errors.OutcomeUnknown(
                     "acquire_lease: it may have been granted", grpc.StatusCode.DEADLINE_EXCEEDED
-                ) from None
-        return convert.lease_from(answer.lease) if answer.acquired else None
+                )
+            await asyncio.sleep(ASK_AGAIN_S)
 
     async def renew_lease(
         self, task_id: str, agent_id: str, token: int, ttl: int | None, timeout_s: float
