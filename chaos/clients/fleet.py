@@ -208,7 +208,8 @@ class Fleet:
 
     def _note_end(self, name: str, code: int, *, told: bool = False) -> None:
         self._gone.add(name)
-        if code != 0 or not told:
+        # Told to end while it was still starting, it dies of the signal.
+        if not told or code not in (0, -signal.SIGTERM):
             tail = self._children[name].log_tail() or "(it wrote nothing)"
             self._died[name] = f"exit code {code}; the end of its log:\n{tail}"
 

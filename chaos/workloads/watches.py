@@ -124,6 +124,8 @@ def _name(site: Site, incarnation: int) -> str:
 
 def _last_seen(path: Path, watcher: str) -> int | None:
     """The last event that a watcher of another process has written down, if one is found."""
+    if not path.exists():  # it was killed before it began
+        return None
     with path.open("rb") as file:
         size_bytes = file.seek(0, os.SEEK_END)
         file.seek(max(0, size_bytes - TAIL_BYTES))

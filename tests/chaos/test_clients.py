@@ -19,7 +19,7 @@ from chaos.clients.fleet import Fleet
 from chaos.clients.spec import Spec
 from chaos.clients.store import Store
 from chaos.history import FOREVER_NS, History, Outcome
-from chaos.workloads import MIX, actors_of
+from chaos.workloads import MIX, actors_of, watches
 
 CALLS = {
     "leases": {"register", "acquire", "renew", "release", "get", "verify"},
@@ -235,3 +235,7 @@ def test_a_crowd_ends_when_told_to(cluster: LocalCluster, tmp_path: Path) -> Non
 def crowd(module: str, cluster: LocalCluster) -> list[str]:
     endpoints = ",".join(cluster.endpoints)
     return [sys.executable, "-m", f"chaos.clients.{module}", "--endpoints", endpoints]
+
+
+def test_a_watcher_whose_former_one_never_began_begins_anew(tmp_path):
+    assert watches._last_seen(tmp_path / "never.jsonl", "watch/0") is None
