@@ -15,6 +15,7 @@ from chaos.clients.fleet import Fleet
 POLL_S = 0.1
 PATIENCE_S = 60.0
 LEADER_PATIENCE_S = 15.0
+HURT_PATIENCE_S = 1.0
 WHO = ("leader", "follower", "any", "minority", "majority", "all")
 
 Span = tuple[float, float]
@@ -36,8 +37,11 @@ class World:
     """Replicas that a fault has its hands on: another one leaves them alone."""
 
     def leader(self) -> str:
-        """The replica that leads now; after some patience any, if none does."""
-        give_up = time.monotonic() + LEADER_PATIENCE_S
+        """The replica that leads now; after some patience any, if none does.
+
+        Where something is hurt already there may be none until that is healed.
+        """
+        give_up = time.monotonic() + (HURT_PATIENCE_S if self.hurt else LEADER_PATIENCE_S)
         while time.monotonic() < give_up:
             leader = leader_among(list(self.backend.statuses().values()))
             if leader is not None:
