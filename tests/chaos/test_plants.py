@@ -35,7 +35,7 @@ def facts(violations, problems=()):
         began_at=datetime.now(UTC),
         start_ns=0,
         end_ns=1,
-        operations=aggregate(History(), 0),
+        operations=aggregate(History([]), 0),
         verdicts=verdicts,
         problems=list(problems),
     )
