@@ -7,8 +7,9 @@ import fcntl
 import os
 import random
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,8 @@ MIB = 2**20
 EXT4_IOC_SHUTDOWN = 0x8004587D
 WITHOUT_FLUSHING_THE_JOURNAL = struct.pack("<I", 2)
 FILLER = "filler"
+LET_GO_TIMEOUT_S = 10.0
+POLL_S = 0.01
 
 
 class Disk:
@@ -51,9 +54,27 @@ class Disk:
         self._mounted = True
 
     def unmount(self) -> None:
-        """Unmount it. Nobody may have a file of it open."""
+        """Unmount it. Nobody may have a file of it open.
+
+        Returns when the system has let go of it. Until then mounting would bring back the very file
+        system that was unmounted, and one that was shut down would be that still: whoever makes a
+        mount namespace meanwhile has a copy of the mount, as each `ip -n` does for a moment.
+        """
         run("umount", str(self.folder))
         self._mounted = False
+        deadline = time.monotonic() + LET_GO_TIMEOUT_S
+        while self._has_device():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self._image} is still mounted after {LET_GO_TIMEOUT_S:g} s")
+            time.sleep(POLL_S)
+
+    def _has_device(self) -> bool:
+        image = str(self._image.resolve())
+        for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+            with suppress(OSError):  # let go of at this moment
+                if path.read_text().rstrip("\n") == image:
+                    return True
+        return False
 
     def fill(self) -> None:
         """Take all room that is left, to the last block."""

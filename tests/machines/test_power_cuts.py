@@ -1,12 +1,17 @@
 """The power is cut: what was not synced is gone from the disk."""
 
+import subprocess
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 from integration.conftest import converged
 from integration.waiting import eventually
 
 from agentkeeper.errors import NotFound
 from chaos.backends.damage import wipe
-from chaos.backends.disk import MIB, cut_power, fail
+from chaos.backends.disk import MIB, Disk, cut_power, fail
 from chaos.backends.nodes import kill
 
 from .clusters import cluster_on_disks
@@ -15,6 +20,7 @@ from .load import NOBODYS_TOOL, Load
 pytestmark = pytest.mark.usefixtures("disks_can_fail")
 
 ROUNDS = 3
+PATIENCE_S = 30
 DISK_BYTES = 64 * MIB
 SMALL_SNAPSHOTS = ("--snapshot-entries", "100")
 
@@ -62,6 +68,34 @@ def test_a_leader_whose_disk_fails_ends_and_is_not_waited_for(folder, seed):
         cluster.wait_ready()
         load.finish()
         assert converged(cluster)
+
+
+def test_a_disk_that_somebody_still_has_mounted_is_not_mounted_as_it_was(folder):
+    with (
+        Disk(folder / "image", folder / "mounted", 8 * MIB) as disk,
+        a_copy_of_all_mounts() as copy,
+    ):
+        fail([disk])
+        unmounting = threading.Thread(target=disk.unmount)
+        unmounting.start()
+        eventually(lambda: not disk.folder.is_mount(), "the mount is gone from here")
+        assert unmounting.is_alive()
+        copy.kill()
+        unmounting.join(PATIENCE_S)
+        disk.mount()
+        (disk.folder / "file").write_text("it can be written to")
+
+
+@contextmanager
+def a_copy_of_all_mounts():
+    """A process in a mount namespace of its own."""
+    with subprocess.Popen(["unshare", "--mount", "sleep", "infinity"]) as copy:
+        ours = Path("/proc/self/ns/mnt").readlink()
+        eventually(lambda: Path(f"/proc/{copy.pid}/ns/mnt").readlink() != ours, "its namespace")
+        try:
+            yield copy
+        finally:
+            copy.kill()
 
 
 def test_power_cuts_while_a_cluster_begins_leave_one_that_works(folder):

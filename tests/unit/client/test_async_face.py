@@ -144,12 +144,15 @@ def await_idle(keeper: FakeKeeper) -> None:
     keeper.advance(0)
 
 
-async def test_a_cancelled_call_harms_no_other(client):
+async def test_a_cancelled_call_harms_no_other(fake_keeper, client):
     agent = await an_agent(client)
+    others = fake_keeper.calls_under_way
     claims = [asyncio.create_task(client.claim_task(agent.agent_id)) for _ in range(10)]
-    await asyncio.sleep(0.01)
+    await eventually_async(lambda: fake_keeper.calls_under_way == others + 10, "all of them wait")
     for claim in claims[::2]:
         claim.cancel()
+    # Until the keeper knows, it may give one of them a task.
+    await eventually_async(lambda: fake_keeper.calls_under_way == others + 5, "half of them wait")
     for _ in range(5):
         await client.create_task("work")
     done = await asyncio.wait_for(asyncio.gather(*claims[1::2]), PATIENCE_S)
@@ -438,7 +441,7 @@ def test_a_fork_is_told_that_it_can_use_no_client():
                 AsyncAgentKeeperClient(port=1)
             except RuntimeError as error:
                 print(error, flush=True)
-            sys.exit()
+            os._exit(0)  # as those of multiprocessing do: gRPC's own destructors may crash
         assert os.waitpid(forked, 0)[1] == 0
         asyncio.run(client.close())
     """
