@@ -13,7 +13,8 @@
         │   ├── PermissionDenied    somebody else's lease or claim
         │   │   └── StaleToken      the fencing token has been superseded
         │   ├── AlreadyExists       the name is taken
-        │   ├── Overloaded          a bound of the cluster is reached; try again later
+        │   ├── Overloaded          a bound of the cluster is reached, or its replicas have too
+        │   │                       much to do (reason "overloaded"); try again later
         │   └── Compacted           events asked for are no longer kept; `oldest` is the first kept
         ├── Unavailable             definite: nobody could be asked in time, or nothing came in the
         │                           time given to wait; nothing happened
@@ -113,7 +114,10 @@ class AlreadyExists(Refused):
 
 
 class Overloaded(Refused):
-    """A bound of the cluster is reached; the same call may succeed later."""
+    """A bound of the cluster is reached; the same call may succeed later.
+
+    With the reason "overloaded": no replica had room for the call within its timeout.
+    """
 
     default_code = grpc.StatusCode.RESOURCE_EXHAUSTED
 

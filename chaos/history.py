@@ -212,6 +212,8 @@ def outcome_of(error: BaseException | None) -> Outcome:
             return Outcome.OK
         case errors.Lost():
             return Outcome.UNKNOWN  # by the client's own clock; the cluster may have done it
+        case errors.Overloaded(reason="overloaded"):
+            return Outcome.UNAVAILABLE  # by replicas with too much to do, whatever the state is
         case errors.Refused():
             return Outcome.REFUSED
         case errors.Unavailable():

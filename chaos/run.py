@@ -15,6 +15,7 @@ from rich.console import Console
 
 from agentkeeper import AgentKeeperError
 from chaos import history as histories
+from chaos import overload
 from chaos.backends import Backend, Setup, Unsupported, missing
 from chaos.backends.attached import AttachedBackend
 from chaos.backends.compose import ComposeBackend
@@ -143,6 +144,7 @@ class Run:
         history.writes, history.client_faults, history.final = store.writes, fleet.faults, final
         measure(records, history)
         operations = aggregate(history, start_ns)
+        overloads = overload.effects(records, history, sampler.samples, clients)
         facts = RunFacts(
             scenario=scenario.name,
             about=scenario.about,
@@ -159,11 +161,12 @@ class Run:
             operations=operations,
             faults=records,
             samples=sampler.samples,
-            verdicts=check_all(history),
+            verdicts=[*check_all(history), *overload.check(overloads)],
             problems=self._problems,
             void=self._void(operations),
         )
         self._report(facts)
+        overload.tell(overloads, self._console, self._plan.folder)
         return facts
 
     def _hurt(self, world: World, sampler: Sampler) -> tuple[list[FaultRecord], Final | None]:

@@ -10,6 +10,7 @@ import grpc
 
 from agentkeeper import errors
 from agentkeeper.cli.exits import Code
+from agentkeeper.client.retry import OVERLOADED
 from agentkeeper.client.status import replica_statuses
 
 PROBE_TIMEOUT_S = 1.0
@@ -66,7 +67,7 @@ def report(error: errors.AgentKeeperError, endpoints: Sequence[str], command: st
     if isinstance(error, errors.Compacted):
         hint = f"The oldest event that is kept is {error.oldest}: go on with --after "
         return Report(Code.NO, message, f"{hint}{max(0, error.oldest - 1)}.")
-    if isinstance(error, errors.Unavailable):
+    if isinstance(error, errors.Unavailable) or error.reason == OVERLOADED:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and "no task" in message:
             return Report(Code.NO, "no task that fits the agent has come in time", "")
         return Report(Code.UNAVAILABLE, *_silence(message, endpoints))

@@ -199,8 +199,10 @@ class Caller:
     async def _ticket(self, method: AnyMethod, trial: _Trial) -> Ticket:
         try:
             return await self._sessions.ticket(min(trial.remaining_s(), LONGEST_S))
-        except (TimeoutError, errors.Unavailable) as error:
-            said = f" ({error.details()})" if isinstance(error, errors.Unavailable) else ""
+        except (TimeoutError, errors.Unavailable, errors.Overloaded) as error:
+            if isinstance(error, errors.Overloaded) and not trial.maybe_done:
+                raise
+            said = "" if isinstance(error, TimeoutError) else f" ({error.details()})"
             why = f"no session could be opened{said}"
             raise retry.given_up(method, trial.last, trial.maybe_done, why) from None
 

@@ -26,7 +26,6 @@ T = TypeVar("T")
 
 MOVE_S = 10.0  # that a replica may take to hand leadership over
 BREAKS = 5  # of a snapshot under way, after which it is given up
-OVERLOADED = "overloaded"
 
 
 class Cluster:
@@ -70,11 +69,11 @@ class Cluster:
                     avoid=(endpoint,) if endpoint else (),
                     stale=stale,
                 )
-            except errors.Unavailable:
+            except (errors.Unavailable, errors.Overloaded):
                 if not full:
                     raise
                 details = f"save_snapshot: no replica had room for it in time; last: {why}"
-                raise errors.Unavailable(details, reason=OVERLOADED) from None
+                raise errors.Overloaded(details, reason=retry.OVERLOADED) from None
             try:
                 async with asyncio.timeout_at(_finite(deadline_s)):
                     return await _receive(stream, path, silence_s)
@@ -88,7 +87,7 @@ class Cluster:
                 self._caller.note(endpoint, failure)
                 if retry.judge(failure) is Verdict.REFUSED:
                     raise retry.refusal(failure) from None
-                why, has_room = failure.details, failure.reason != OVERLOADED
+                why, has_room = failure.details, failure.reason != retry.OVERLOADED
             finally:
                 stream.cancel()
             if has_room:

@@ -59,7 +59,7 @@ class Holding:
         if self._core.clock() - sent_s > WAITED * self._ttl_s:
             try:
                 await self._renew_in_turn(self._renew_as_granted, timeout_s)
-            except (errors.Unavailable, errors.OutcomeUnknown):
+            except (errors.Unavailable, errors.Overloaded, errors.OutcomeUnknown):
                 if self._core.clock() >= deadline_s:
                     raise
             else:
@@ -294,7 +294,7 @@ async def acquire(
         return held  # it was granted; that the handle is stale already, it says itself
     try:
         await held.settle(sent_s, agent, max(0.0, timeout_s - (core.clock() - sent_s)))
-    except errors.Unavailable as error:
+    except (errors.Unavailable, errors.Overloaded) as error:
         held.undo()
         details = f"acquire_lease: granted, but it can't be counted on: {error.details()}"
         raise errors.OutcomeUnknown(details, error.code()) from None

@@ -20,6 +20,7 @@ MAX_PAUSE_S = 0.5
 
 SESSION_EXPIRED = "session_expired"
 STALE_TOKEN = "stale_token"
+OVERLOADED = "overloaded"
 WITHDRAWN = "withdrawn"
 
 _Code = grpc.StatusCode
@@ -30,10 +31,11 @@ _TRANSIENT = frozenset(
         _Code.UNKNOWN,
         _Code.INTERNAL,
         _Code.DEADLINE_EXCEEDED,
+        _Code.RESOURCE_EXHAUSTED,
     }
 )
 # Without a word from the daemon, these codes leave open whether something happened.
-_AMBIGUOUS = frozenset({_Code.RESOURCE_EXHAUSTED, _Code.ABORTED, _Code.DATA_LOSS})
+_AMBIGUOUS = frozenset({_Code.ABORTED, _Code.DATA_LOSS})
 _REFUSALS: dict[grpc.StatusCode, type[errors.Refused]] = {
     _Code.INVALID_ARGUMENT: errors.InvalidArgument,
     _Code.NOT_FOUND: errors.NotFound,
@@ -63,7 +65,7 @@ def judge(failure: Failure) -> Verdict:
     if failure.definite:
         if failure.reason == WITHDRAWN:
             return Verdict.NEW_NUMBER
-        if failure.code is _Code.UNAVAILABLE:
+        if failure.code is _Code.UNAVAILABLE or failure.reason == OVERLOADED:
             return Verdict.TRY_AGAIN
         return Verdict.REFUSED
     if failure.code in _TRANSIENT:
@@ -95,6 +97,8 @@ def given_up(
     if maybe_done and method.mutates:
         code = failure.code if failure else None
         return errors.OutcomeUnknown(details, code, reason=failure.reason if failure else "")
+    if failure and failure.reason == OVERLOADED:
+        return errors.Overloaded(details, reason=OVERLOADED)
     return errors.Unavailable(details, reason=failure.reason if failure else "")
 
 

@@ -130,6 +130,8 @@ CLAIM_WAITERS: Final = 10_000
 WATCHERS: Final = 2_000
 CONCURRENT_CALLS: Final = 20_000
 """Those that wait for a lease or a task not counted."""
+LATE_MS: Final = 500
+"""How long a call may wait for its turn to begin."""
 WAITING_CALLS: Final = 20_000
 """Calls that wait for a lease or a task."""
 UNDER_WAY_BYTES: Final = 134_217_728

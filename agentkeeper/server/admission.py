@@ -2,6 +2,10 @@
 
 Calls that may wait long for something to happen are counted apart from those that only work: short
 calls find room however many wait.
+
+Long before a bound is reached there may be more to do than this replica can do in good time. Calls
+begin in turn, one of each client, so that nobody waits for what others have asked too much of; and
+what has not begun in good time is refused. That is judged by time, for no number fits all machines.
 """
 
 from __future__ import annotations
@@ -11,7 +15,20 @@ from types import TracebackType
 from typing import Final
 
 from agentkeeper.core import limits
-from agentkeeper.server.errors import overloaded
+from agentkeeper.server.errors import CallError, overloaded
+
+UPKEEP: Final = frozenset({"Heartbeat", "RenewLease", "ExtendTask", "OpenSession"})
+"""Never refused for being late: what is not kept up in time is lost, and leads to more calls."""
+
+
+def is_late(method: str, waited_s: float) -> bool:
+    """Whether a call is to be refused that has waited so long for its turn to begin."""
+    return waited_s > limits.LATE_MS / 1000 and method not in UPKEEP
+
+
+def not_begun() -> CallError:
+    """Why a late call is refused."""
+    return overloaded(f"not begun within {limits.LATE_MS} ms: too many calls on this replica")
 
 
 class CallsUnderWay:

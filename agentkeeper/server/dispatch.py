@@ -8,14 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 from google.protobuf.message import Message
 
-from agentkeeper.server.admission import CallsUnderWay, Place, on_replica
+from agentkeeper.server.admission import (
+    CallsUnderWay,
+    Place,
+    is_late,
+    not_begun,
+    on_replica,
+)
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.decode import decode
 from agentkeeper.server.errors import CallError, no_such_method
@@ -109,6 +115,16 @@ class Dispatcher:
             raise _internal(name, error) from None
         ended(name, "OK", "", _since(began_s, waited), response)
         return encoded
+
+    async def turn(self, name: str, owner: Hashable) -> None:
+        """Wait until a call of this owner's may begin: they have turns.
+
+        Raises `CallError` if that took too long.
+        """
+        if not self.around.turns.free and is_late(name, await self.around.turns.take(owner)):
+            error = not_begun()
+            self.count(name, error)
+            raise error
 
     async def subscribe(self, name: str, data: bytes, caller: Caller) -> Subscription:
         """Let a streaming method handle the request in `data`; the subscription is live then.

@@ -27,6 +27,8 @@ NUMBERS: Final = {
 }
 """gRPC's number of each code, for answers that travel as data."""
 
+OVERLOADED: Final = "overloaded"
+"""The reason of what is refused because a replica has too much to do."""
 INDEFINITE_REASONS: Final = frozenset({refusals.OUTCOME_UNKNOWN, refusals.SESSION_EXPIRED})
 
 
@@ -76,9 +78,10 @@ def unavailable(message: str, reason: str = "no_leader") -> CallError:
 def overloaded(message: str) -> CallError:
     """Refused before it did anything, because too much is under way on this replica.
 
-    Unavailable, as another replica may have room, and this one soon.
+    Another replica may have room, and this one soon: that is what the reason tells, unlike that of
+    a bound of the state, which is everybody's.
     """
-    return unavailable(message, "overloaded")
+    return CallError("RESOURCE_EXHAUSTED", OVERLOADED, message)
 
 
 def outcome_unknown(message: str) -> CallError:

@@ -17,7 +17,7 @@ import structlog
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
-from agentkeeper.server.admission import on_stream
+from agentkeeper.server.admission import is_late, not_begun, on_stream
 from agentkeeper.server.alarms import Alarms
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.dispatch import Dispatcher
@@ -37,7 +37,7 @@ LATE_S: Final = 0.05
 """After its deadline a call has this long to end by itself: its service knows best what became of
 the command. Then it is broken off."""
 SLICE_CALLS: Final = 256
-"""Calls that are begun in one pass of the event loop: what one batch takes of commands."""
+"""Calls that come to wait for their turn together: what one batch takes of commands."""
 STALLED_S: Final = 30.0
 """A client that takes nothing for so long does not read any more."""
 ANSWER_OVERHEAD_BYTES: Final = 24
@@ -189,36 +189,44 @@ class Exchange:
         if cancelled:
             self._break_off([self._calls.pop(i) for i in cancelled if i in self._calls])
             self._news.set()
+        waited_s = 0.0
         for i, call in enumerate(frame.calls):
-            if i and i % SLICE_CALLS == 0:
-                await asyncio.sleep(0)  # those begun come first
-                await self._turn()
+            if i % SLICE_CALLS == 0:
+                if self._calls:
+                    await asyncio.sleep(0)  # those begun come first
+                if self._turns.waits(self) or self.unread_bytes >= limits.STREAM_UNREAD_BYTES:
+                    waited_s = await self._turn()  # after those before it, and no sooner read
                 if self._leaving is not None:
                     return  # the others have not happened
             if call.id not in cancelled:
-                self._begin(call, now_s)
+                self._begin(call, now_s, waited_s)
 
     def _may_begin(self) -> bool:
-        return self.unread_bytes < limits.STREAM_UNREAD_BYTES and not self._turns.spent()
+        return self.unread_bytes < limits.STREAM_UNREAD_BYTES and self._turns.free
 
-    async def _turn(self) -> None:
-        """Wait until a call may be begun."""
+    async def _turn(self) -> float:
+        """Wait until a call may be begun; returns how long that took, but for unread answers."""
+        waited_s = 0.0
         while not self._may_begin():
             if self.unread_bytes >= limits.STREAM_UNREAD_BYTES:
                 self._room.clear()
                 await self._room.wait()
             else:
-                await asyncio.sleep(0)
+                waited_s += await self._turns.take(self)
+                if self.unread_bytes < limits.STREAM_UNREAD_BYTES:
+                    break
+        return waited_s
 
-    def _begin(self, call: pb.Call, now_s: float) -> None:
+    def _begin(self, call: pb.Call, now_s: float, waited_s: float) -> None:
         call_id, method = call.id, call.method
         try:
+            if is_late(method, waited_s):
+                raise not_begun()
             if len(self._calls) >= limits.STREAM_CALLS:
                 raise overloaded(f"{limits.STREAM_CALLS} calls are under way on this stream")
             caller = Caller.from_call(call, now_s)
         except CallError as error:
-            self._dispatcher.count(method, error)
-            self._put(call_id, self._failure(error))
+            self._put(call_id, self._failure(self._refused(method, error)))
             return
         task = self._loop.create_task(self._answer(call_id, method, call.request, caller))
         self._calls[call_id] = task
@@ -226,14 +234,16 @@ class Exchange:
             self._deadlines.add(caller.deadline_s + LATE_S, (call_id, task))
 
     async def _answer(self, call_id: int, method: str, request: bytes, caller: Caller) -> None:
-        if not self._may_begin():
-            await self._turn()
-            if self._over.done() or not self._live(call_id, asyncio.current_task()):
-                return
-        answering = self._dispatcher.answer(method, request, caller, self._share)
-        del request  # it may be large, and the call long
         outcome: bytes | pb.CallFailure
         try:
+            if not self._may_begin():
+                waited_s = await self._turn()
+                if self._over.done() or not self._live(call_id, asyncio.current_task()):
+                    return
+                if is_late(method, waited_s):
+                    raise self._refused(method, not_begun())
+            answering = self._dispatcher.answer(method, request, caller, self._share)
+            del request  # it may be large, and the call long
             outcome = await answering
         except CallError as error:
             outcome = self._failure(error)
@@ -245,6 +255,11 @@ class Exchange:
         if self._live(call_id, asyncio.current_task()):
             del self._calls[call_id]
             self._put(call_id, outcome)
+
+    def _refused(self, method: str, error: CallError) -> CallError:
+        """Count a call that is refused before it is begun; returns why."""
+        self._dispatcher.count(method, error)
+        return error
 
     def _live(self, call_id: int, task: Task | None) -> bool:
         """Whether the call still wants an answer; its id may be another's by now."""

@@ -117,11 +117,11 @@ class Machine:
                 self._draining = True
                 loop.create_task(self._restore(self._queue.popleft()))  # noqa: RUF006  # ends itself
                 return
+            self._apply(self._queue.popleft())
             if loop.time() > end_s:
-                self._draining = True
+                self._draining = True  # also what is delivered meanwhile is for the next pass
                 loop.call_soon(self._drain)
                 return
-            self._apply(self._queue.popleft())
 
     def _apply(self, entry: _Entry) -> None:
         try:

@@ -271,7 +271,7 @@ def _tame_garbage_collection() -> None:
     The state's records form no cycles; what does is short-lived and found in the younger ones.
     """
     gc.freeze()
-    gc.set_threshold(20_000, 50, 1_000)
+    gc.set_threshold(5_000, 50, 1_000)
 
 
 def _draw_attempt() -> int:

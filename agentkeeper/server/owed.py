@@ -18,7 +18,7 @@ from agentkeeper.core import limits
 from agentkeeper.core.commands import Body
 from agentkeeper.core.records import Result
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.errors import CallError
+from agentkeeper.server.errors import OVERLOADED, CallError
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +37,8 @@ class _Owed:
 class OwedCommands:
     """Submits what is owed until that is decided, a bounded number at a time, in order.
 
-    `submit` raises `CallError` with UNAVAILABLE for a command that may be submitted again. Its
-    tasks are kept in `background`, and end when they are cancelled.
+    `submit` raises `CallError`, with UNAVAILABLE or as overloaded for a command that is to be
+    submitted again. Its tasks are kept in `background`, and end when they are cancelled.
     """
 
     def __init__(
@@ -95,5 +95,6 @@ class OwedCommands:
         try:
             await self._submit(owed.body, owed.caller)
         except CallError as error:
-            return error.code != "UNAVAILABLE"  # else refused: that is an answer, too
+            # Any other refusal is an answer, too.
+            return error.code != "UNAVAILABLE" and error.reason != OVERLOADED
         return True

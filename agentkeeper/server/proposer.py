@@ -40,6 +40,8 @@ DECISION_S = 5.0
 """those it has taken, if they are not applied after this long,"""
 REFUSED_S = 0.1
 """and those it has not, after this long."""
+STALLED_S = 0.25
+"""No batch was taken for so long: that is not for there being too many."""
 PAUSE_S = 0.02
 """Before the next batch, when the engine did not take the last one."""
 MESSAGE_OVERHEAD_BYTES = 64
@@ -102,14 +104,18 @@ class Proposer:
         *,
         encoding: Callable[[], int],
         first_number: int = 0,
+        on_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._propose = propose
         self._encoding = encoding
         self._send = send
         self._stamp = stamp
+        self._on_room = on_room
         self._pending: dict[Key, _Pending] = {}
         self._queue: deque[_Pending] = deque()
         self._queue_bytes = 0
+        self._taken_s = -math.inf
+        """When a batch was last taken from the queue."""
         self._foreign: dict[str, _Foreign] = {}
         """By sender: one that sends again has given up on its last."""
         self._leading = False
@@ -127,6 +133,16 @@ class Proposer:
     def pending(self) -> int:
         """Commands of this replica that are not decided yet."""
         return len(self._pending)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what waits fills the next batch already, and such are being taken.
+
+        More would only wait longer, where all wait alike. `on_room` is called when it may be over.
+        """
+        if len(self._queue) < limits.BATCH_COMMANDS:
+            return False
+        return asyncio.get_running_loop().time() < self._taken_s + STALLED_S
 
     async def submit(self, command: Command, deadline_s: float) -> Result:
         """Get a command applied and return its result.
@@ -251,6 +267,7 @@ class Proposer:
             self._busy = False
         self._resend(late)
         self._schedule_pump()
+        self._on_room()
 
     def _abandon(self, key: Key, pending: _Pending) -> None:
         """Nobody waits for a command any longer: it is not handed on again."""
@@ -354,6 +371,9 @@ class Proposer:
             if not pending.decided.done():
                 size -= pending.size
                 batch.append(pending)
+        if batch:
+            self._taken_s = asyncio.get_running_loop().time()
+            self._on_room()
         return batch
 
 

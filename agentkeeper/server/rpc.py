@@ -14,7 +14,7 @@ import structlog
 from agentkeeper.core import limits
 from agentkeeper.server.caller import Caller
 from agentkeeper.server.dispatch import Dispatcher, Surroundings
-from agentkeeper.server.errors import CallError, unavailable
+from agentkeeper.server.errors import CallError, overloaded
 from agentkeeper.server.exchange import Exchange
 from agentkeeper.server.replica import shutting_down
 from agentkeeper.server.sending import Sending
@@ -125,8 +125,7 @@ class RpcServer:
         if self._around.closing.is_set():
             raise shutting_down()
         if len(self._exchanges) >= limits.STREAMS:
-            message = f"{limits.STREAMS} streams are open on this replica"
-            raise unavailable(message, "overloaded")
+            raise overloaded(f"{limits.STREAMS} streams are open on this replica")
         exchange = Exchange(self._dispatcher, read, context.write)
         self._exchanges.add(exchange)
         try:
@@ -185,7 +184,9 @@ def _unary(name: str, dispatcher: Dispatcher) -> Callable[..., Any]:
 
     async def call(data: bytes, context: Context) -> bytes:
         try:
-            response = await dispatcher.answer(name, data, _caller(name, dispatcher, context))
+            caller = _caller(name, dispatcher, context)
+            await dispatcher.turn(name, context.peer())
+            response = await dispatcher.answer(name, data, caller)
         except CallError as error:
             failure = _failure(around, error)
         else:

@@ -80,7 +80,7 @@ class Stack:
         self._background: dict[asyncio.Task[Any], None] = {}
         self.closing = asyncio.Event()
         """Set once this replica refuses new calls."""
-        self.turns = Turns()
+        self.turns = Turns(lambda: self.proposer.crowded)
         self.machine = Machine(on_failure=fail)
         self.proposer = Proposer(
             self._put_into_log,
@@ -88,6 +88,7 @@ class Stack:
             clock.stamp,
             encoding=lambda: self.machine.state.cluster_version,
             first_number=draw_attempt(),
+            on_room=self.turns.resume,
         )
         self.reads = ReadRounds(self._read_index, self._send, first_number=draw_attempt())
         self.leadership = Leadership(

@@ -10,6 +10,7 @@ import contextlib
 import json
 import resource
 import signal
+import time
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -65,21 +66,25 @@ def crowd(of: Crowd, seconds: float) -> None:
     """Let it go on until SIGTERM, or for so many seconds if not 0; print its report."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    uvloop.run(_until_told(of.run(), seconds))
-    print(json.dumps(of.report()), flush=True)
+    begun_ns, ended_ns = uvloop.run(_until_told(of.run(), seconds))
+    print(json.dumps({"begun_ns": begun_ns, "ended_ns": ended_ns, **of.report()}), flush=True)
 
 
-async def _until_told(work: Coroutine[Any, Any, None], seconds: float) -> None:
+async def _until_told(work: Coroutine[Any, Any, None], seconds: float) -> tuple[int, int]:
+    """Returns when the work began and when it was told to end."""
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, told.set)
     if seconds:
         loop.call_later(seconds, told.set)
+    begun_ns = time.monotonic_ns()
     working = loop.create_task(work)
     waiting = loop.create_task(told.wait())
     await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+    ended_ns = time.monotonic_ns()
     for task in (working, waiting):
         task.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     with contextlib.suppress(asyncio.CancelledError):
         await working
+    return begun_ns, ended_ns

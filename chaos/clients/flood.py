@@ -37,6 +37,7 @@ class Flood:
         self._numbers = itertools.count()
         self._codes: Counter[str] = Counter()
         self._latencies: dict[str, list[int]] = {}
+        self._longest_s = 0.0
         self._begun_s = time.monotonic()
 
     async def run(self) -> None:
@@ -94,6 +95,7 @@ class Flood:
 
     def _count(self, code: str, latency_s: float) -> None:
         self._codes[code] += 1
+        self._longest_s = max(self._longest_s, latency_s)
         classes = self._latencies.setdefault(code, [0] * (len(LATENCY_BOUNDS_S) + 1))
         classes[latency_class(latency_s)] += 1
 
@@ -112,6 +114,7 @@ class Flood:
             "codes": dict(self._codes),
             "per_second": round(self._codes.total() / seconds, 1),
             "latencies_ms": latencies_ms,
+            "longest_ms": round(self._longest_s * 1000, 1),
         }
 
 

@@ -7,6 +7,7 @@ from chaos.faults.clients import ClientsKilled, ClientsPaused, Herd, IdleWatcher
 from chaos.faults.clocks import ClockShifted
 from chaos.faults.disks import Damaged, DiskFull, PowerCut, WipedWhileIsolated
 from chaos.faults.network import Isolated, Lossy, OneWay, Ring, Slow
+from chaos.faults.overload import Overload
 from chaos.faults.processes import Killed, LeaderMoved, Paused, RollingRestart
 
 CATALOGUE: dict[str, type[Fault]] = {
@@ -28,6 +29,7 @@ CATALOGUE: dict[str, type[Fault]] = {
     "pause-clients": ClientsPaused,
     "herd": Herd,
     "idle-watchers": IdleWatchers,
+    "overload": Overload,
 }
 """By the name that scenarios use."""
 

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import records as r
 from agentkeeper.core.refusals import SESSION_EXPIRED
-from agentkeeper.server.errors import CallError
+from agentkeeper.server.errors import OVERLOADED, CallError
 from tests.simulation.checks import GONE
 from tests.simulation.clock import MAX_DRIFT
 
@@ -188,7 +188,7 @@ class Client:
                 self._read(operation, index)
             self.min_index = max(self.min_index, index)
             self._end(operation, data, None)
-        elif error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+        elif error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED") or error.reason == OVERLOADED:
             operation.uncertain |= not error.definite
             self._again(operation, self.rng.uniform(0.005, 0.1))
         else:

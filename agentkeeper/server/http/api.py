@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 
 from agentkeeper.core.state import State
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.errors import CallError, bad_field, overloaded
+from agentkeeper.server.errors import OVERLOADED, CallError, bad_field, overloaded
 from agentkeeper.server.http import events
 from agentkeeper.server.http.guard import HEADERS, REQUEST_S
 from agentkeeper.server.http.plain import Json, plain, plain_field, request_from
@@ -221,7 +221,8 @@ def _holdings(state: State, agent_id: str) -> Json:
 def failed(error: CallError) -> web.Response:
     """The answer to what was refused."""
     body = {"error": {"reason": error.reason, "message": error.message, "field": error.field}}
-    return _response(STATUSES.get(error.code, 500), body)
+    status = 503 if error.reason == OVERLOADED else STATUSES.get(error.code, 500)
+    return _response(status, body)
 
 
 def _response(status: int, body: Json) -> web.Response:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from agentkeeper.consensus.distribution import Distribution
+from agentkeeper.server.errors import OVERLOADED
 from agentkeeper.server.metrics.families import Labels, Reading, counters, histograms
 
 CALL_S: Final = (
@@ -18,9 +19,10 @@ CALL_S: Final = (
 FINE_S: Final = tuple(0.00005 * 1.25**step for step in range(60))
 """Bounds of all calls together, close enough for percentiles of few seconds: 50 µs to 26 s."""
 FAULTS: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "DATA_LOSS"})
-"""Codes of calls that failed through no fault of the caller's."""
+"""Codes of calls that failed through no fault of the caller's; so do those that are refused as
+overloaded."""
 
-_ALARMING: Final = ("slow_watcher",)
+_ALARMING: Final = (OVERLOADED, "slow_watcher")
 """Reasons told from 0 on: a series that begins with 1 shows no rise."""
 _POLICY_CHECKS: Final = frozenset({"CheckPolicy", "ExplainPolicy"})
 
@@ -40,7 +42,7 @@ class CallCounts:
         self.count = 0
         """All calls that have ended."""
         self.failures = 0
-        """Those with one of `FAULTS`."""
+        """Those with one of `FAULTS`, or refused as overloaded."""
 
     def begun(self, method: str) -> None:
         """Count a call that came in."""
@@ -61,7 +63,7 @@ class CallCounts:
         if answer is not None:
             self._look_at(method, answer)
             return
-        if code in FAULTS:
+        if code in FAULTS or reason == OVERLOADED:
             self.failures += 1
         if reason:
             self._reasons[reason] += 1

@@ -275,6 +275,7 @@ def compacted(oldest):
         (errors.PermissionDenied("not yours"), Code.NO, ""),
         (errors.AlreadyExists("there is one"), Code.NO, ""),
         (errors.Overloaded("too many policies"), Code.NO, "Limits"),
+        (errors.Overloaded("busy", reason="overloaded"), Code.UNAVAILABLE, "agentkeeper serve"),
         (compacted(41), Code.NO, "--after 40"),
         (errors.OutcomeUnknown("lost"), Code.UNKNOWN, "look before"),
         (errors.Unavailable("nobody"), Code.UNAVAILABLE, "agentkeeper serve"),

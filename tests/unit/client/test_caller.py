@@ -26,6 +26,7 @@ def said(code, definite, reason="", leader=""):
 
 NO_LEADER = said(Code.UNAVAILABLE, True)
 IN_DOUBT = said(Code.UNAVAILABLE, False)
+FULL = said(Code.RESOURCE_EXHAUSTED, True, retry.OVERLOADED)
 EXPIRED = said(Code.FAILED_PRECONDITION, True, retry.SESSION_EXPIRED)
 WITHDRAWN = said(Code.ABORTED, True, retry.WITHDRAWN)
 
@@ -98,6 +99,18 @@ async def test_the_next_call_has_the_next_number_and_says_what_was_seen():
     await caller.call(methods.CREATE_TASK, REQUEST, 5.0)
     assert transport.numbers == [("s1", "1"), ("s1", "2")]
     assert transport.calls[1][1]["agentkeeper-seen"] == "1"
+
+
+async def test_a_call_for_which_nobody_has_room_is_tried_again_until_its_time_is_over():
+    transport = Transport(FULL, FULL, FULL, TASK)
+    assert await make(transport).call(methods.CREATE_TASK, REQUEST, 5.0) == TASK
+    assert transport.endpoints == ["a", "b", "c", "a"]
+    assert transport.numbers == [("s1", "1")] * 4
+    for after, kind in ((FULL, errors.Overloaded), (IN_DOUBT, errors.OutcomeUnknown)):
+        transport = Transport(after, FULL)
+        with pytest.raises(kind) as caught:
+            await make(transport).call(methods.CREATE_TASK, REQUEST, 0.3)
+        assert caught.value.reason == "overloaded"
 
 
 async def test_reads_carry_no_number():

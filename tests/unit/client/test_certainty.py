@@ -228,10 +228,10 @@ def test_a_leadership_that_was_over_before_is_not_won(fake_keeper: FakeKeeper):
     way, agent, other = Way(client), an_agent(client), an_agent(rival)
     first = client.lead("group", agent)
     rival.campaign("group", other.agent_id)
-    way.late_s["Campaign"] = 5
+    way.late_s["Campaign"], before = 5, way.calls["Campaign"]
     # As the watch begins it still leads; it does not any more when the campaign is answered.
     again = background(client.lead, "group", agent, timeout=30)
-    eventually(lambda: way.calls["Campaign"] == 1, "a campaign")
+    eventually(lambda: way.calls["Campaign"] > before, "a campaign")
     first.resign()
     fake_keeper.advance(40)
     try:

@@ -26,8 +26,14 @@ def failure(code, **metadata):
         (failure(Code.DEADLINE_EXCEEDED), Verdict.TRY_AGAIN_SAME_NUMBER),
         (failure(Code.NOT_FOUND, definite="true"), Verdict.REFUSED),
         (failure(Code.NOT_FOUND), Verdict.REFUSED),
-        (failure(Code.RESOURCE_EXHAUSTED, definite="true"), Verdict.REFUSED),
-        (failure(Code.RESOURCE_EXHAUSTED), Verdict.UNKNOWN),
+        (failure(Code.RESOURCE_EXHAUSTED, definite="true", reason="limit"), Verdict.REFUSED),
+        (
+            failure(Code.RESOURCE_EXHAUSTED, definite="true", reason="overloaded"),
+            Verdict.TRY_AGAIN,
+        ),
+        (failure(Code.UNAVAILABLE, definite="true", reason="overloaded"), Verdict.TRY_AGAIN),
+        (failure(Code.RESOURCE_EXHAUSTED), Verdict.TRY_AGAIN_SAME_NUMBER),
+        (failure(Code.ABORTED), Verdict.UNKNOWN),
         (failure(Code.ABORTED, definite="false"), Verdict.UNKNOWN),
         (failure(Code.FAILED_PRECONDITION, definite="true"), Verdict.REFUSED),
         (
@@ -88,6 +94,16 @@ def test_given_up():
     read = retry.given_up(methods.FIND, lost, True, "why")
     assert isinstance(read, errors.Unavailable)
     assert read.code() is Code.UNAVAILABLE
+
+
+@pytest.mark.parametrize("code", [Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE])
+def test_given_up_for_want_of_room(code):
+    full = failure(code, definite="true", reason="overloaded")
+    error = retry.given_up(methods.CREATE_TASK, full, False, "why")
+    assert isinstance(error, errors.Overloaded)
+    assert (error.code(), error.reason) == (Code.RESOURCE_EXHAUSTED, "overloaded")
+    unknown = retry.given_up(methods.CREATE_TASK, full, True, "why")
+    assert isinstance(unknown, errors.OutcomeUnknown), "an attempt before may have had an effect"
 
 
 @pytest.mark.parametrize("remaining_s", [0.1, 0.3, 1.0, 5.0, 30.0, 1e9])

@@ -150,7 +150,7 @@ def test_it_gives_up_after_some_attempts(connect, daemons, folder):
 
 def has_no_room(daemon, context):
     yield from ()
-    daemon.refuse(context, grpc.StatusCode.UNAVAILABLE, True, reason="overloaded")
+    daemon.refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, True, reason="overloaded")
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_room_is_waited_for_until_the_time_is_over(daemons, folder, short_pauses
     sender = Sender(daemons(), has_no_room)
     patience_s = 0.5 if timeout is None else PATIENCE_S
     client = AgentKeeperClient(endpoints=[sender.daemon.address], timeout=patience_s)
-    with client, pytest.raises(errors.Unavailable, match="no replica had room") as caught:
+    with client, pytest.raises(errors.Overloaded, match="no replica had room") as caught:
         client.save_snapshot(folder / "saved", timeout=timeout)
     assert caught.value.reason == "overloaded"
 

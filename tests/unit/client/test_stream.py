@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 
 from agentkeeper._pb import agentkeeper_pb2 as pb
-from agentkeeper.client import methods, stream
+from agentkeeper.client import methods, retry, stream
 from agentkeeper.client.stream import FRAME_BYTES, FRAME_CALLS, SharedStream
 from agentkeeper.client.transport import Failure
 
@@ -313,6 +313,15 @@ async def test_a_stream_that_the_daemon_ends_with_a_word_is_not_at_fault(shared,
         assert (failure.code, failure.definite) == (Code.UNAVAILABLE, True)
         assert failure.leader == "b:7070"
         assert not failure.unreachable
+
+
+async def test_a_stream_that_there_is_no_room_for_leaves_its_calls_to_others(shared, line):
+    call = begin(shared)
+    await line.frame()
+    line.end(Code.RESOURCE_EXHAUSTED, definite="true", reason="overloaded")
+    failure = await failure_of(call)
+    assert (failure.code, failure.definite) == (Code.RESOURCE_EXHAUSTED, True)
+    assert retry.judge(failure) is retry.Verdict.TRY_AGAIN
 
 
 async def test_the_end_of_a_stream_is_no_verdict_on_what_was_under_way(shared, line):

@@ -63,7 +63,7 @@ async def test_no_more_calls_at_a_time_than_allowed(monkeypatch: pytest.MonkeyPa
     first = asyncio.ensure_future(desk.dispatcher.answer("Block", request("1"), Caller()))
     await settle()
     error = await refusal(desk, "Echo")
-    assert (error.code, error.reason, error.definite) == ("UNAVAILABLE", "overloaded", True)
+    assert (error.code, error.reason, error.definite) == ("RESOURCE_EXHAUSTED", "overloaded", True)
     assert desk.counted == {"Block": 1, "Echo": 1}
     desk.blocked["1"].set_result("done")
     await first
@@ -107,7 +107,7 @@ async def test_the_bytes_of_requests_under_way_are_bounded(monkeypatch: pytest.M
     await settle()
     assert desk.begun == ["wait", "block"], "the padding is not kept while a call waits"
     error = await refusal(desk, "Echo", padding)
-    assert (error.code, error.reason, error.definite) == ("UNAVAILABLE", "overloaded", True)
+    assert (error.code, error.reason, error.definite) == ("RESOURCE_EXHAUSTED", "overloaded", True)
     await desk.dispatcher.answer("Echo", b"", Caller())
     for name in ("wait", "block"):
         desk.blocked[name].set_result("done")

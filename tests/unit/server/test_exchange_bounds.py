@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from agentkeeper.core import limits
+from agentkeeper.server import admission, turns
 from agentkeeper.server import exchange as module
-from agentkeeper.server import turns
 
 from .desk import Desk, call
 from .helpers import settle, until
@@ -156,3 +156,47 @@ async def test_working_calls_of_a_stream_are_fewer_than_those_that_wait(
         client.desk.blocked["3"].set_result("done")
         await until(lambda: 3 in client.answers)
         assert text((await client.ask(call(5, "Echo", "x")))[0]) == "x"
+
+
+async def test_what_waits_too_long_for_its_turn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "PASS_S", 0.0)
+    monkeypatch.setattr(limits, "LATE_MS", 0)
+    monkeypatch.setattr(admission, "UPKEEP", {"Block"})
+    async with connected() as client:
+        client.send(call(50, "Block", "upkeep"))
+        answers = await client.ask(*(call(i, "Echo", f"{i}") for i in range(1, 6)))
+        late = [failure(answer) for answer in answers if answer.HasField("failure")]
+        assert len(late) >= 3
+        assert {(one.reason, one.definite) for one in late} == {("overloaded", True)}
+        assert client.desk.counted["Echo"] == 5
+        assert client.desk.begun == ["upkeep"]
+
+
+async def test_a_client_with_much_to_do_delays_others_by_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "PASS_S", 0.0)  # a turn takes a whole pass
+    desk = Desk()
+    async with connected(desk) as greedy, connected(desk) as modest:
+        greedy.send(*(call(i, "Block", f"greedy {i}") for i in range(1, 201)))
+        await until(lambda: len(desk.begun) >= 3)
+        modest.send(call(1, "Block", "modest"))
+        before = len(desk.begun)
+        await until(lambda: "modest" in desk.begun)
+        # Those are a turn for the frame and one for the call, and those of the other in between.
+        assert desk.begun.index("modest") - before <= 5
+        await greedy.go()
+
+
+async def test_no_more_is_read_before_what_was_read_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "PASS_S", 0.0)
+    async with connected() as client:
+        for i in range(20):
+            client.send(*(call(10 * i + j, "Block", "") for j in range(1, 11)))
+        begun, read = client.desk.begun, [0]
+        while len(begun) < 200:
+            await asyncio.sleep(0)
+            read.append(len(client.exchange._calls) - len(begun))
+        assert max(read) <= 20

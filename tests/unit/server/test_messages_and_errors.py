@@ -158,7 +158,7 @@ def test_errors_of_the_service_layer() -> None:
     made = [
         ("INVALID_ARGUMENT", errors.bad_field("f", "bad")),
         ("UNAVAILABLE", errors.unavailable("no leader")),
-        ("UNAVAILABLE", errors.overloaded("too much")),
+        ("RESOURCE_EXHAUSTED", errors.overloaded("too much")),
     ]
     for code, error in made:
         assert error.code == code

@@ -16,7 +16,7 @@ from agentkeeper.core.commands import (
 )
 from agentkeeper.server import dispatch
 from agentkeeper.server.caller import Caller
-from agentkeeper.server.errors import CallError, unavailable
+from agentkeeper.server.errors import CallError, overloaded
 from agentkeeper.server.metrics import families
 from agentkeeper.server.metrics.calls import CALL_S
 
@@ -43,6 +43,7 @@ async def test_calls_by_method_status_and_reason(watched: Watched) -> None:
     assert await watched.read("rpc_errors_total") == {
         (("reason", "not_found"),): 1,
         (("reason", "bad_field"),): 1,
+        (("reason", "overloaded"),): 0,
         (("reason", "slow_watcher"),): 0,
     }
     assert await watched.value("policy_checks_total", verdict="denied") == 1
@@ -91,11 +92,13 @@ async def test_a_deadline_that_was_rounded_up_is_reached_a_little_early(
 
 
 async def test_a_call_refused_before_it_was_dispatched_is_counted(watched: Watched) -> None:
-    watched.dispatcher.count("Find", unavailable("too many", "overloaded"))
-    watched.dispatcher.count("<b>nonsense</b>", unavailable("too many", "overloaded"))
+    assert await watched.value("rpc_errors_total", reason="overloaded") == 0
+    watched.dispatcher.count("Find", overloaded("too many"))
+    watched.dispatcher.count("<b>nonsense</b>", overloaded("too many"))
     assert await watched.read("rpc_total") == {(("method", "Find"),): 1}
-    assert await watched.value("rpc_handled_total", method="Find", code="UNAVAILABLE") == 1
+    assert await watched.value("rpc_handled_total", method="Find", code="RESOURCE_EXHAUSTED") == 1
     assert await watched.value("rpc_errors_total", reason="overloaded") == 1
+    assert watched.calls.failures == 1
 
 
 async def test_watches_count_when_they_end(watched: Watched) -> None:

@@ -206,7 +206,7 @@ async def test_more_than_may_be_pending_is_refused(monkeypatch: pytest.MonkeyPat
     waiting = [around.submit(command(n)) for n in (1, 2)]
     await settle()
     error = await ended(around.submit(command(3)))
-    assert (error.code, error.definite) == ("UNAVAILABLE", True)
+    assert (error.code, error.definite) == ("RESOURCE_EXHAUSTED", True)
     around.proposer.lead()
     await settle()
     around.commit()
@@ -217,13 +217,38 @@ async def test_more_than_may_be_pending_is_refused(monkeypatch: pytest.MonkeyPat
     assert await again == DONE
 
 
+async def test_a_full_batch_that_waits_is_a_crowd_while_batches_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "BATCH_COMMANDS", 2)
+    around, room = Around(), list[bool]()
+    around.proposer._on_room = lambda: room.append(around.proposer.crowded)
+    waiting = [around.submit(command(n)) for n in range(1, 4)]
+    await settle()
+    assert not around.proposer.crowded, "nobody takes anything"
+    around.proposer.lead()
+    await settle()
+    assert not around.proposer.crowded, "one waits for the next batch"
+    waiting += [around.submit(command(n)) for n in (4, 5)]
+    await settle()
+    assert around.proposer.crowded
+    monkeypatch.setattr(module, "STALLED_S", 0.0)
+    assert not around.proposer.crowded, "the log stands still"
+    monkeypatch.setattr(module, "STALLED_S", 60.0)
+    for _ in range(3):
+        around.commit()
+        await settle()
+    assert room == [False, False, False]
+    await asyncio.gather(*waiting)
+
+
 async def test_more_bytes_than_may_wait_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PENDING_BYTES", 200)
     around = Around()
     waiting = [around.submit(command(n)) for n in (1, 2)]
     await settle()
     error = await ended(around.submit(command(3)))
-    assert (error.code, error.reason) == ("UNAVAILABLE", "overloaded")
+    assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "overloaded")
     # Those nobody waits for any more take no room.
     for task in waiting:
         task.cancel()

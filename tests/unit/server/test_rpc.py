@@ -82,7 +82,7 @@ async def test_no_more_streams_than_allowed(monkeypatch: pytest.MonkeyPatch) -> 
         first = open_stream()
         assert pb.AnswerFrame.FromString(await first.read()).leader_endpoint == "a:1"
         code, told = await status_of(open_stream())
-        assert code is grpc.StatusCode.UNAVAILABLE
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert told["agentkeeper-reason"] == "overloaded"
         assert told["agentkeeper-definite"] == "true"
         await first.write(pb.CallFrame(calls=[call(1, "Echo", "x")]).SerializeToString())

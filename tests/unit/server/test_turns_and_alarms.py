@@ -24,11 +24,66 @@ async def test_a_pass_has_its_share_and_the_next_one_another(
     taken = Turns()
     assert [taken.spent(), taken.spent()] == [False, True]
     await taken.take()
-    assert taken.spent()
     monkeypatch.setattr(turns, "PASS_S", 60.0)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert [taken.spent(), taken.spent()] == [False, False]
+
+
+@pytest.mark.parametrize(("pass_s", "most"), [(0.0, 1), (60.0, turns.PASS_TURNS)])
+async def test_each_has_a_turn_and_as_many_in_a_pass_as_there_is_time_for(
+    pass_s: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "PASS_S", 0.0)
+    given, taken = Turns(), list[str]()
+    monkeypatch.setattr(turns, "BUSY_S", 60.0)
+    given.spent()
+
+    async def take(owner: str) -> None:
+        assert await given.take(owner) >= 0
+        taken.append(owner)
+
+    takers = [asyncio.ensure_future(take(owner)) for owner in 1000 * ["many"] + 5 * ["few"]]
+    await asyncio.sleep(0)
+    assert not given.free
+    takers[1].cancel()
+    monkeypatch.setattr(turns, "PASS_S", pass_s)
+    counts = [0]
+    while len(taken) < 1004:
+        await asyncio.sleep(0)
+        counts.append(len(taken))
+    assert growth(counts) == most
+    assert taken[:10] == 5 * ["many", "few"]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert given.free
+
+
+async def test_passes_with_much_other_work_have_few_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "PASS_S", 60.0)
+    monkeypatch.setattr(turns, "BUSY_S", -1.0)
+    held, given = [True], 0
+    taken = Turns(lambda: held[0])
+
+    async def take() -> None:
+        nonlocal given
+        await taken.take()
+        given += 1
+
+    takers = [asyncio.ensure_future(take()) for _ in range(200)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (given, taken.free) == (0, False)
+    held[0] = False
+    taken.resume()
+    taken._turns = turns.PASS_TURNS
+    counts = [0]
+    while given < 200:
+        await asyncio.sleep(0)
+        counts.append(given)
+    assert growth(counts) == turns.PASS_TURNS
+    assert growth(counts[-10:]) == turns.BUSY_TURNS
+    await asyncio.gather(*takers)
 
 
 async def test_steps_are_taken_in_order_and_a_few_in_a_pass() -> None:

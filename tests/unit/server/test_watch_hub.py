@@ -117,7 +117,7 @@ async def test_too_many_watches_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     await take(first, 1)
     error = refusal_of(lambda: hub.hub.check(0))
     assert error is not None
-    assert (error.code, error.reason) == ("UNAVAILABLE", "overloaded")
+    assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "overloaded")
     await first.aclose()
     hub.hub.check(0)
     assert await take(hub.follow(0), 1) == [b"1 a"]
