@@ -56,6 +56,7 @@ class _Watcher:
         """Events that it will not be given."""
         payload = {"after": gap.after, "oldest": gap.oldest}
         self._recorder.saw(self.name, gap.after, "gap", payload)
+        self.after = gap.oldest - 1  # or it would be told once more
 
 
 async def watch(site: Site) -> None:
