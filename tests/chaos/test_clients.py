@@ -8,17 +8,19 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from integration.waiting import eventually
 
+from agentkeeper import WatchGap
 from agentkeeper.client.child import Child
 from agentkeeper.launcher import LocalCluster
 from chaos import history
 from chaos.clients.fleet import Fleet
 from chaos.clients.spec import Spec
 from chaos.clients.store import Store
-from chaos.history import FOREVER_NS, History, Outcome
+from chaos.history import FOREVER_NS, History, Outcome, Recorder
 from chaos.workloads import MIX, actors_of, watches
 
 CALLS = {
@@ -241,6 +243,14 @@ def test_a_crowd_ends_when_told_to(cluster: LocalCluster, tmp_path: Path) -> Non
 def crowd(module: str, cluster: LocalCluster) -> list[str]:
     endpoints = ",".join(cluster.endpoints)
     return [sys.executable, "-m", f"chaos.clients.{module}", "--endpoints", endpoints]
+
+
+def test_a_watcher_goes_on_behind_the_gap_that_it_was_told_of(tmp_path):
+    recorder = Recorder(tmp_path / "c0.jsonl", "c0")
+    spec = SimpleNamespace(incarnation=0, former="")
+    watcher = watches._Watcher(SimpleNamespace(number=0, spec=spec, recorder=recorder))
+    watcher.miss(WatchGap(after=5, oldest=9))
+    assert watcher.after == 8
 
 
 def test_a_watcher_whose_former_one_never_began_begins_anew(tmp_path):
