@@ -72,12 +72,13 @@ class Cluster:
             except (errors.Unavailable, errors.Overloaded):
                 if not full:
                     raise
-                details = f"save_snapshot: no replica had room for it in time; last: {why}"
-                raise errors.Overloaded(details, reason=retry.OVERLOADED) from None
+                raise _no_room(why) from None
             try:
                 async with asyncio.timeout_at(_finite(deadline_s)):
                     return await _receive(stream, path, silence_s)
             except TimeoutError:
+                if full:  # all that was heard is that there was no room
+                    raise _no_room(why) from None
                 raise errors.Unavailable(
                     "save_snapshot: not done in time", grpc.StatusCode.DEADLINE_EXCEEDED
                 ) from None
@@ -96,6 +97,11 @@ class Cluster:
                 await asyncio.sleep(min(retry.pause_s(full), max(0.0, begun_by_s - loop.time())))
                 full += 1
         raise errors.Unavailable(f"save_snapshot: it broke off {BREAKS} times; last: {why}")
+
+
+def _no_room(why: str) -> errors.Overloaded:
+    details = f"save_snapshot: no replica had room for it in time; last: {why}"
+    return errors.Overloaded(details, reason=retry.OVERLOADED)
 
 
 def _begun_by(deadline_s: float, silence_s: float) -> float:
