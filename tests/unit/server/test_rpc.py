@@ -21,6 +21,7 @@ from .desk import Desk, Request, call, request
 from .helpers import until
 
 PATH = "/agentkeeper.v1.ExchangeService/Exchange"
+ECHO = "/agentkeeper.v1.One/Echo"
 FLOOD = "/agentkeeper.v1.Three/Flood"
 
 
@@ -94,6 +95,33 @@ async def test_no_more_streams_than_allowed(monkeypatch: pytest.MonkeyPatch) -> 
         assert await again.read()
         again.cancel()
     assert desk.counted == {"Echo": 1}
+
+
+async def test_unary_calls_have_turns_and_those_that_wait_too_long_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk, held = Desk(), [True]
+    turns = desk.surroundings.turns
+    monkeypatch.setattr(turns, "_held", lambda: held[0])
+    async with connected(desk) as channel:
+        for late_ms in (limits.LATE_MS, -1):
+            monkeypatch.setattr(limits, "LATE_MS", late_ms)
+            held[0], before = True, desk.counted["Echo"]
+            calling = channel.unary_unary(ECHO)(request("x"))
+            await until(lambda: bool(turns._waiting))
+            assert desk.counted["Echo"] == before
+            held[0] = False
+            turns.resume()
+            if late_ms >= 0:
+                assert await calling
+                continue
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await calling
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            trailing: Any = caught.value.trailing_metadata()
+            told = dict(trailing)
+            assert told["agentkeeper-reason"] == "overloaded"
+            assert told["agentkeeper-definite"] == "true"
 
 
 async def test_while_closing_no_stream_is_opened() -> None:
