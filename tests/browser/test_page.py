@@ -175,6 +175,7 @@ def test_all_of_it_by_keyboard(
         page.keyboard.press("Tab")
         expect(page.get_by_label("Name begins with")).to_be_focused()
         page.keyboard.press("Escape")
+        expect(page.locator("tbody tr")).to_have_count(2)  # there is something to go to
         page.keyboard.press("r")
         expect(page.locator("tbody tr").first).to_be_focused()
         page.keyboard.press("ArrowDown")
