@@ -135,6 +135,11 @@ class Proposer:
         return len(self._pending)
 
     @property
+    def busy(self) -> bool:
+        """Whether commands are under way, of this replica or of others through it."""
+        return self._busy or bool(self._pending)
+
+    @property
     def crowded(self) -> bool:
         """Whether what waits fills the next batch already, and such are being taken.
 

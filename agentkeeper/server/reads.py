@@ -64,6 +64,11 @@ class ReadRounds:
         except TimeoutError:
             raise unavailable("no leader could confirm the read in time") from None
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an index."""
+        return self._runner is not None
+
     def answer(self, sender_id: str, ask: AskIndex) -> None:
         """Answer another replica's question."""
 

@@ -27,6 +27,7 @@ from agentkeeper.server.machine import Applied, Machine
 from agentkeeper.server.messages import VITALS_SINCE, Message, pack_message
 from agentkeeper.server.moves import LeaderMoves
 from agentkeeper.server.own_session import OwnSession
+from agentkeeper.server.pace import Pace
 from agentkeeper.server.proposer import Proposer
 from agentkeeper.server.reads import ReadRounds
 from agentkeeper.server.replica import Notices, Replica, shutting_down
@@ -100,7 +101,11 @@ class Stack:
             propose_takeover=self._propose_takeover,
         )
         self._meet_the_others(node_id, other_ids, draw_attempt)
-        self._hub = WatchHub(self.machine, lambda e: convert.event(e).SerializeToString())
+        self._hub = WatchHub(
+            self.machine,
+            lambda e: convert.event(e).SerializeToString(),
+            Pace(lambda: self.proposer.busy or self.reads.busy),
+        )
         self.replica = Replica(
             node_id=node_id,
             machine=self.machine,

@@ -16,6 +16,7 @@ from agentkeeper.core import limits
 from agentkeeper.core.records import Event
 from agentkeeper.server.errors import CallError, overloaded, unavailable
 from agentkeeper.server.machine import Machine
+from agentkeeper.server.pace import Pace
 
 ENCODED_KEPT = 512
 SCAN_SLICE = 500
@@ -36,11 +37,15 @@ class _Position:
 
 
 class WatchHub:
-    """Watchers of one replica. `encode` gives an event's bytes for clients."""
+    """Watchers of one replica, who take events at a `pace`.
 
-    def __init__(self, machine: Machine, encode: Callable[[Event], bytes]) -> None:
+    `encode` gives an event's bytes for clients.
+    """
+
+    def __init__(self, machine: Machine, encode: Callable[[Event], bytes], pace: Pace) -> None:
         self._machine = machine
         self._encode = encode
+        self._pace = pace
         self._encoded: OrderedDict[int, bytes] = OrderedDict()
         self._news = asyncio.Event()
         self._cut: Callable[[], CallError] | None = None
@@ -102,6 +107,7 @@ class WatchHub:
                 event = state.events.get(after)
                 if event is not None and accepts(event):
                     told = after
+                    await self._pace.step()
                     yield self._bytes(event)
                 elif progress and self._tells(told, after):
                     told = after

@@ -9,6 +9,7 @@ from agentkeeper._pb import agentkeeper_pb2 as pb
 from agentkeeper.core import limits
 from agentkeeper.server import watch as module
 from agentkeeper.server.errors import CallError, unavailable
+from agentkeeper.server.pace import Pace
 from agentkeeper.server.watch import WatchHub
 
 from .helpers import Log, refusal_of, settle
@@ -18,7 +19,7 @@ class Hub:
     def __init__(self) -> None:
         self.log = Log()
         self.encoded = 0
-        self.hub = WatchHub(self.log.machine, self._encode)
+        self.hub = WatchHub(self.log.machine, self._encode, Pace())
 
     def _encode(self, event: object) -> bytes:
         self.encoded += 1
