@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -59,7 +60,9 @@ class Overload(Fault):
             for _ in range(self.processes):
                 number = len(self._children)
                 name = LOG.format(began_ns=self.began_ns, number=number, kind=kind, count=each)
-                self._children.append(Child(command, Path(world.fleet.folder) / name))
+                child = Child(command, Path(world.fleet.folder) / name)
+                self._children.append(child)
+                _let_others_first(child.pid, self.niceness)
         return ", ".join(said)
 
     def heal(self, world: World) -> None:
@@ -68,3 +71,13 @@ class Overload(Fault):
             child.signal(signal.SIGTERM)
         for child in self._children:
             child.stop(GRACE_S)
+
+
+def _let_others_first(pid: int, niceness: int) -> None:
+    """Make the session of a process as nice as the process.
+
+    Where Linux groups sessions (sched_autogroup_enabled), it shares processors evenly among them: a
+    process is nice only to those of its own session then, and this one is alone in it.
+    """
+    with contextlib.suppress(OSError):  # it groups nothing, or it is no Linux
+        Path(f"/proc/{pid}/autogroup").write_text(f"{niceness}\n")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from histories import Script, ns
 
 from chaos import overload
-from chaos.faults.overload import LOG
+from chaos.faults.overload import LOG, Overload
 from chaos.report.facts import FaultRecord, ReplicaSample, Sample
 
 MIB = 1024 * 1024
@@ -100,3 +101,17 @@ def test_what_an_overload_must_not_do_is_told(folder: Path) -> None:
 
 def test_without_an_overload_nothing_is_checked(folder: Path) -> None:
     assert overload.check(overload.effects([], Script("policies").history, [], folder)) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions are not grouped")
+def test_its_processes_are_nice_to_other_sessions_too(folder: Path) -> None:
+    world = SimpleNamespace(
+        backend=SimpleNamespace(endpoints=["127.0.0.1:1"]), fleet=SimpleNamespace(folder=folder)
+    )
+    one = Overload(calls=1, processes=1)
+    one.inject(world)  # type: ignore[arg-type]
+    try:
+        (child,) = one._children
+        assert Path(f"/proc/{child.pid}/autogroup").read_text().endswith("nice 19\n")
+    finally:
+        one.heal(world)  # type: ignore[arg-type]
