@@ -31,6 +31,7 @@ from agentkeeper.core.refusals import number_reused
 from agentkeeper.server.errors import outcome_unknown, overloaded, refused, unavailable
 from agentkeeper.server.machine import Applied
 from agentkeeper.server.messages import Forward, Forwarded
+from agentkeeper.server.room import Room
 
 log = structlog.get_logger(__name__)
 
@@ -40,8 +41,6 @@ DECISION_S = 5.0
 """those it has taken, if they are not applied after this long,"""
 REFUSED_S = 0.1
 """and those it has not, after this long."""
-STALLED_S = 0.25
-"""No batch was taken for so long: that is not for there being too many."""
 PAUSE_S = 0.02
 """Before the next batch, when the engine did not take the last one."""
 MESSAGE_OVERHEAD_BYTES = 64
@@ -114,8 +113,7 @@ class Proposer:
         self._pending: dict[Key, _Pending] = {}
         self._queue: deque[_Pending] = deque()
         self._queue_bytes = 0
-        self._taken_s = -math.inf
-        """When a batch was last taken from the queue."""
+        self._room = Room()
         self._foreign: dict[str, _Foreign] = {}
         """By sender: one that sends again has given up on its last."""
         self._leading = False
@@ -141,13 +139,11 @@ class Proposer:
 
     @property
     def crowded(self) -> bool:
-        """Whether what waits fills the next batch already, and such are being taken.
+        """Whether as much waits as the next batch takes in good time, and such are being taken.
 
         More would only wait longer, where all wait alike. `on_room` is called when it may be over.
         """
-        if len(self._queue) < limits.BATCH_COMMANDS:
-            return False
-        return asyncio.get_running_loop().time() < self._taken_s + STALLED_S
+        return self._room.full(len(self._queue), asyncio.get_running_loop().time())
 
     async def submit(self, command: Command, deadline_s: float) -> Result:
         """Get a command applied and return its result.
@@ -377,7 +373,7 @@ class Proposer:
                 size -= pending.size
                 batch.append(pending)
         if batch:
-            self._taken_s = asyncio.get_running_loop().time()
+            self._room.taken(len(batch), asyncio.get_running_loop().time())
             self._on_room()
         return batch
 

@@ -187,6 +187,7 @@ def _unary(name: str, dispatcher: Dispatcher) -> Callable[..., Any]:
             caller = _caller(name, dispatcher, context)
             await dispatcher.turn(name, context.peer())
             response = await dispatcher.answer(name, data, caller)
+            await around.turns.step()  # a batch of the log decides hundreds at once
         except CallError as error:
             failure = _failure(around, error)
         else:

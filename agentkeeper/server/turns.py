@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Final
 
 from agentkeeper.server.lines import Lines
@@ -89,6 +90,13 @@ class Turns:
             self._stepping = True
             self._loop.call_soon(self._take_steps)
 
+    async def step(self) -> None:
+        """Go on now if this pass has time left, else in one of the next, in the order of asking."""
+        if self._put_off or self.spent():
+            mine = self._loop.create_future()
+            self.soon(partial(_go_on, mine))
+            await mine
+
     def _next_pass(self) -> None:
         self._counting = False
 
@@ -133,3 +141,8 @@ class Turns:
             self._stepping = bool(self._put_off)
             if self._stepping:
                 self._loop.call_soon(self._take_steps)
+
+
+def _go_on(future: asyncio.Future[None]) -> None:
+    if not future.done():  # by being cancelled
+        future.set_result(None)

@@ -10,6 +10,7 @@ from agentkeeper.core.codec import ENCODING, pack_batch, pack_commands, unpack_c
 from agentkeeper.core.commands import Batch, Command, CreateTask, Heartbeat
 from agentkeeper.core.records import DONE, Refused
 from agentkeeper.server import proposer as module
+from agentkeeper.server import room as room_module
 from agentkeeper.server.errors import CallError
 from agentkeeper.server.messages import Forward, Forwarded
 
@@ -232,9 +233,9 @@ async def test_a_full_batch_that_waits_is_a_crowd_while_batches_are_taken(
     waiting += [around.submit(command(n)) for n in (4, 5)]
     await settle()
     assert around.proposer.crowded
-    monkeypatch.setattr(module, "STALLED_S", 0.0)
+    monkeypatch.setattr(room_module, "STALLED_S", 0.0)
     assert not around.proposer.crowded, "the log stands still"
-    monkeypatch.setattr(module, "STALLED_S", 60.0)
+    monkeypatch.setattr(room_module, "STALLED_S", 60.0)
     for _ in range(3):
         around.commit()
         await settle()

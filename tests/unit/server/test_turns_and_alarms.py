@@ -101,6 +101,29 @@ async def test_steps_are_taken_in_order_and_a_few_in_a_pass() -> None:
     await until(lambda: steps[-1] == 100)
 
 
+async def test_who_asks_for_a_step_goes_on_in_order_and_a_few_in_a_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "PASS_S", 0.0)
+    steps, gone = Turns(), list[int]()
+
+    async def go(number: int) -> None:
+        await steps.step()
+        gone.append(number)
+
+    await go(0)
+    assert gone == [0], "at once, as this pass has time left"
+    tasks = [asyncio.create_task(go(number)) for number in range(1, 41)]
+    await asyncio.sleep(0)
+    tasks[4].cancel()
+    counts = [len(gone)]
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        counts.append(len(gone))
+    assert gone == [number for number in range(41) if number != 5]
+    assert growth(counts) == turns.PASS_STEPS
+
+
 async def test_alarms_that_are_due_together_ring_a_few_in_a_pass() -> None:
     rung: list[int] = []
     many = Alarms[int](lambda item: item % 2 == 0, rung.append)
