@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from docker.errors import DockerException
 from rich.console import Console
 
 from agentkeeper import AgentKeeperError
 from chaos import history as histories
 from chaos import overload
 from chaos.backends import Backend, Setup, Unsupported, missing
+from chaos.backends.actions import ActionFailed
 from chaos.backends.attached import AttachedBackend
 from chaos.backends.compose import ComposeBackend
 from chaos.backends.namespaces import NamespaceBackend
@@ -188,6 +190,8 @@ class Run:
                 schedule.run(time.monotonic() + total_s)
             except NotRecovered as error:
                 self._problems.append(str(error))
+            except (Unsupported, ActionFailed, DockerException) as error:
+                self._problems.append(f"what was to be done could not be: {error}")
             self._say("clients end")
             for client, why in fleet.stop().items():
                 self._problems.append(f"client {client} died: {why}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,6 +43,8 @@ class Network:
         self._files = ExitStack()
 
     def __enter__(self) -> Self:
+        if self._links and shutil.which("iptables") is None:
+            raise Unsupported("links: there is no iptables on this machine")
         _remove_leftovers()
         with ExitStack() as made:
             self._add_namespace(made, self._switch)

@@ -1,8 +1,12 @@
 """Files of actions are strict, and what they did to a deployment is undone."""
 
+import json
 import random
 import shlex
 import string
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,6 +18,7 @@ from chaos.backends import Unsupported, actions, attached, missing
 from chaos.backends.actions import ActionFailed, Actions, load, parse
 from chaos.backends.attached import AttachedBackend
 
+ROOT = Path(__file__).parents[2]
 EXAMPLE = actions.__file__.replace("actions.py", "example-actions.yaml")
 
 
@@ -273,6 +278,27 @@ def test_a_cluster_is_hurt_and_healed(cluster, file):
         lambda: not any(map(backend.unready_reason, backend.replicas)),
         "what was killed is started, what was paused goes on",
     )
+
+
+def test_a_command_that_fails_in_a_run_is_reported(cluster, file, tmp_path):
+    said = yaml.safe_load(file.read_text())
+    said["processes"]["kill"] = "echo no such machine; false"
+    file.write_text(yaml.safe_dump(said))
+    scenario = tmp_path / "broken.yaml"
+    faults = [{"fault": "kill", "who": "leader"}]
+    given = {"about": "x", "workloads": {"leases": 2}, "quiet_s": [0.1, 0.2], "faults": faults}
+    scenario.write_text(yaml.safe_dump(given))
+    folder = tmp_path / "run"
+    command = ["run", "--backend", "attached", "--actions", str(file), "--minutes", "1"]
+    command += ["--scenario", str(scenario), "--seed", "1", "--out", str(folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos", *command], cwd=ROOT, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    result = json.loads((folder / "result.json").read_text())
+    assert "what was to be done could not be: " in result["reasons"][0]
+    assert "no such machine" in result["reasons"][0]
+    assert (folder / "report.html").exists()
 
 
 def test_without_a_file_there_are_clients_only(cluster):
