@@ -7,6 +7,7 @@ loop only.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -125,16 +126,19 @@ class Core:
         """Ask what came of a wait whose answer was lost, by acquiring once more.
 
         The holder is granted it anew. With `exclusive` it is refused to it; then what was granted
-        to the lost request, which nobody confirms, has to pass on before the answer is certain.
+        to the lost request, which nobody confirms or renews, has to pass on before the answer is
+        certain. That takes as long from the first answer on, however late it came: the request may
+        have been granted just before.
         """
         loop = asyncio.get_running_loop()
-        passed_on_s = loop.time() + PASSES_ON_S
+        passed_on_s = math.inf
         while True:
             left_s = deadline_s - loop.time()
             answer = await self._caller.call(methods.ACQUIRE_LEASE, request, left_s)
             own = answer.lease.holder_agent_id == request.agent_id
             if answer.acquired or not (request.exclusive and own) or loop.time() >= passed_on_s:
                 return answer
+            passed_on_s = min(passed_on_s, loop.time() + PASSES_ON_S + request.ttl_seconds)
             if loop.time() + ASK_AGAIN_S > deadline_s:
                 raise errors.OutcomeUnknown(
                     "acquire_lease: it may have been granted", grpc.StatusCode.DEADLINE_EXCEEDED

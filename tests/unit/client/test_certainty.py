@@ -47,9 +47,15 @@ def held_by(agent_id: str) -> pb.AcquireLeaseResponse:
     return pb.AcquireLeaseResponse(lease=pb.Lease(task_id="k", holder_agent_id=agent_id))
 
 
-def acquire_exclusively(*answers, timeout_s=80.0):
+GRANTED = pb.AcquireLeaseResponse(
+    lease=pb.Lease(task_id="k", holder_agent_id="agent", token=pb.FencingToken(value=7)),
+    acquired=True,
+)
+
+
+def acquire_exclusively(*answers, ttl=10, timeout_s=80.0):
     core = a_core(Transport(past_the_wait, past_the_wait, *answers))
-    return core.acquire_lease("k", "agent", 10, wait_s=0.001, exclusive=True, timeout_s=timeout_s)
+    return core.acquire_lease("k", "agent", ttl, wait_s=0.001, exclusive=True, timeout_s=timeout_s)
 
 
 async def test_after_an_exclusive_wait_without_an_answer_more_questions_tell(monkeypatch):
@@ -59,13 +65,24 @@ async def test_after_an_exclusive_wait_without_an_answer_more_questions_tell(mon
     """
     monkeypatch.setattr("agentkeeper.client.core.ASK_AGAIN_S", 0.001)
     monkeypatch.setattr("agentkeeper.client.core.PASSES_ON_S", 0.005)
-    lease = pb.Lease(task_id="k", holder_agent_id="agent", token=pb.FencingToken(value=7))
-    granted = pb.AcquireLeaseResponse(lease=lease, acquired=True)
     assert await acquire_exclusively(held_by("another")) is None
-    acquired = await acquire_exclusively(held_by("agent"), granted)
+    acquired = await acquire_exclusively(held_by("agent"), GRANTED)
     assert acquired is not None
     assert acquired.token == 7
-    assert await acquire_exclusively(held_by("agent")) is None
+    assert await acquire_exclusively(held_by("agent"), ttl=0) is None
+
+
+async def test_a_grant_made_late_in_an_outage_may_still_pass_on_for_its_whole_ttl(monkeypatch):
+    """The first answer may come long after the wait, and just after the lost request's grant."""
+    monkeypatch.setattr("agentkeeper.client.core.ASK_AGAIN_S", 0.001)
+    monkeypatch.setattr("agentkeeper.client.core.PASSES_ON_S", 0.005)
+
+    async def late(endpoint, timeout_s):
+        await asyncio.sleep(0.02)
+        return held_by("agent")
+
+    acquired = await acquire_exclusively(late, *[held_by("agent")] * 20, GRANTED)
+    assert acquired is not None, "nobody else has held it"
 
 
 async def test_an_exclusive_wait_that_is_not_cleared_up_in_time_is_of_unknown_outcome(monkeypatch):
